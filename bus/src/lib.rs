@@ -1,0 +1,2 @@
+//! The event log: append, read and positions.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Everything that appends: publisher, importers and the fleet simulator.
+#![forbid(unsafe_code)]

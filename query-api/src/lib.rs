@@ -1,0 +1,2 @@
+//! HTTP: the dialects, health and metrics.
+#![forbid(unsafe_code)]

@@ -1,0 +1,497 @@
+//! The bytes of an event: Avro, framed either as single-object encoding (`C3 01`, 8-byte fingerprint) or as schema
+//! registries frame it (`00`, 4-byte schema id). Both framings are always readable.
+//!
+//! Decoding uses the **writer's** schema straight into the Rust type: every field that a later version adds has a
+//! serde default equal to the schema's default, so an old record becomes today's type. That is several times faster
+//! than resolving through [`apache_avro::types::Value`], which [`decode_resolving`] keeps as the second opinion that
+//! the golden tests compare with.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+
+use apache_avro::rabin::Rabin;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::writer::datum::GenericDatumWriter;
+use apache_avro::{Schema, from_value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::events::{Event, EventType};
+use crate::limits::MAX_EVENT_BYTES;
+
+/// First bytes of single-object encoding.
+pub const SINGLE_OBJECT_MARK: [u8; 2] = [0xC3, 0x01];
+
+/// First byte of a registry's framing.
+pub const REGISTRY_MARK: u8 = 0x00;
+
+/// CRC-64-AVRO fingerprint of a writer's schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub u64);
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Why an event could not be encoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The event does not fit its schema.
+    #[error("event `{0}` does not fit its schema")]
+    Schema(&'static str, #[source] Box<apache_avro::Error>),
+    /// Larger than [`MAX_EVENT_BYTES`].
+    #[error("event `{name}` is {size_bytes} bytes long, more than the limit of {MAX_EVENT_BYTES}")]
+    TooLarge {
+        /// Type of the event.
+        name: &'static str,
+        /// Its size.
+        size_bytes: usize,
+    },
+}
+
+/// Why bytes could not be decoded. Each becomes a dead letter with this text as its reason.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Neither framing.
+    #[error("neither single-object encoding nor a registry's framing")]
+    UnknownFraming,
+    /// A schema that this program does not know.
+    #[error("unknown schema fingerprint `{0}`")]
+    UnknownFingerprint(Fingerprint),
+    /// A schema id that the registry did not give us.
+    #[error("unknown registry schema id `{0}`")]
+    UnknownSchemaId(u32),
+    /// Larger than [`MAX_EVENT_BYTES`].
+    #[error("{0} bytes long, more than the limit of {MAX_EVENT_BYTES}")]
+    TooLarge(usize),
+    /// Bytes that are not what their schema says.
+    #[error("broken Avro in a record of type `{name}`")]
+    Avro {
+        /// Type that the framing names.
+        name: &'static str,
+        /// What the library says.
+        #[source]
+        source: Box<apache_avro::Error>,
+    },
+    /// The Avro library panicked on the bytes.
+    #[error("the Avro library gave up on a record of type `{0}`")]
+    Panicked(&'static str),
+    /// Bytes after the end of the record.
+    #[error("{count} bytes after the end of a record of type `{name}`")]
+    TrailingBytes {
+        /// Type that the framing names.
+        name: &'static str,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// One version of one event type's schema.
+pub struct WriterSchema {
+    /// The event type.
+    pub event_type: EventType,
+    /// Version, from 1.
+    pub version: u16,
+    /// The schema file's text.
+    pub text: &'static str,
+    /// Fingerprint of its canonical form.
+    pub fingerprint: Fingerprint,
+    /// The parsed schema.
+    pub schema: &'static Schema,
+    reader: GenericDatumReader<'static>,
+    writer: GenericDatumWriter<'static>,
+}
+
+macro_rules! schema_files {
+    ($($event_type:ident / $version:literal: $path:literal),+ $(,)?) => {
+        &[$((EventType::$event_type, $version, include_str!(concat!("../avro/", $path)))),+]
+    };
+}
+
+/// Every version of every schema, for ever; the last of a type is the one that is written.
+const SCHEMA_FILES: &[(EventType, u16, &str)] = schema_files![
+    LoginSucceeded / 1: "annals.audit/LoginSucceeded.v1.avsc",
+    LoginFailed / 1: "annals.audit/LoginFailed.v1.avsc",
+    LoggedOut / 1: "annals.audit/LoggedOut.v1.avsc",
+    ConfigurationChanged / 1: "annals.audit/ConfigurationChanged.v1.avsc",
+    ActionRecorded / 1: "annals.audit/ActionRecorded.v1.avsc",
+    HostLoggedOn / 1: "annals.host-logons/HostLoggedOn.v1.avsc",
+    HostLoggedOff / 1: "annals.host-logons/HostLoggedOff.v1.avsc",
+    HostLogonFailed / 1: "annals.host-logons/HostLogonFailed.v1.avsc",
+];
+
+struct Registry {
+    all: Vec<WriterSchema>,
+    by_fingerprint: HashMap<Fingerprint, usize>,
+    current: HashMap<EventType, usize>,
+}
+
+/// The schemas are compiled in and parsed once; the tests parse each, so the `expect`s cannot fire in a build that
+/// passed them.
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+    // Lengths in broken bytes must not be believed: a record is never longer than the limit, nor any part of it.
+    apache_avro::util::max_allocation_bytes(MAX_EVENT_BYTES);
+    let mut registry = Registry { all: Vec::new(), by_fingerprint: HashMap::new(), current: HashMap::new() };
+    for &(event_type, version, text) in SCHEMA_FILES {
+        let schema: &'static Schema =
+            Box::leak(Box::new(Schema::parse_str(text).expect("schema files parse; a test holds it")));
+        let digest = schema.fingerprint::<Rabin>().bytes;
+        let bytes: [u8; 8] = digest.as_slice().try_into().expect("a Rabin fingerprint has 8 bytes");
+        let fingerprint = Fingerprint(u64::from_le_bytes(bytes));
+        let reader =
+            GenericDatumReader::builder(schema).human_readable(false).build().expect("names resolve; a test holds it");
+        let writer =
+            GenericDatumWriter::builder(schema).human_readable(false).build().expect("names resolve; a test holds it");
+        registry.by_fingerprint.insert(fingerprint, registry.all.len());
+        registry.current.insert(event_type, registry.all.len());
+        registry.all.push(WriterSchema { event_type, version, text, fingerprint, schema, reader, writer });
+    }
+    registry
+});
+
+/// Every version of every schema.
+#[must_use]
+pub fn schemas() -> &'static [WriterSchema] {
+    &REGISTRY.all
+}
+
+/// The version of `event_type` that is written today.
+#[must_use]
+pub fn current(event_type: EventType) -> &'static WriterSchema {
+    &REGISTRY.all[REGISTRY.current[&event_type]]
+}
+
+/// Encodes an event with single-object encoding.
+///
+/// # Errors
+/// When the event does not fit its schema, or is longer than [`MAX_EVENT_BYTES`].
+pub fn encode(event: &Event) -> Result<Vec<u8>, EncodeError> {
+    let writer = current(event.event_type());
+    let mut bytes = Vec::with_capacity(512);
+    bytes.extend_from_slice(&SINGLE_OBJECT_MARK);
+    bytes.extend_from_slice(&writer.fingerprint.0.to_le_bytes());
+    write_body(event, writer, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Encodes an event as schema registries frame it, under the id that the registry gave its schema.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_registry(event: &Event, schema_id: u32) -> Result<Vec<u8>, EncodeError> {
+    let mut bytes = Vec::with_capacity(512);
+    bytes.push(REGISTRY_MARK);
+    bytes.extend_from_slice(&schema_id.to_be_bytes());
+    write_body(event, current(event.event_type()), &mut bytes)?;
+    Ok(bytes)
+}
+
+fn write_body(event: &Event, writer: &WriterSchema, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
+    fn put<T: Serialize>(writer: &WriterSchema, event: &T, bytes: &mut Vec<u8>) -> Result<usize, apache_avro::Error> {
+        writer.writer.write_ser(bytes, event)
+    }
+    let name = writer.event_type.name();
+    match event {
+        Event::LoginSucceeded(event) => put(writer, event, bytes),
+        Event::LoginFailed(event) => put(writer, event, bytes),
+        Event::LoggedOut(event) => put(writer, event, bytes),
+        Event::ConfigurationChanged(event) => put(writer, event, bytes),
+        Event::ActionRecorded(event) => put(writer, event, bytes),
+        Event::HostLoggedOn(event) => put(writer, event, bytes),
+        Event::HostLoggedOff(event) => put(writer, event, bytes),
+        Event::HostLogonFailed(event) => put(writer, event, bytes),
+    }
+    .map_err(|source| EncodeError::Schema(name, Box::new(source)))?;
+    if bytes.len() > MAX_EVENT_BYTES {
+        return Err(EncodeError::TooLarge { name, size_bytes: bytes.len() });
+    }
+    Ok(())
+}
+
+/// Finds the schema that a registry's id stands for.
+pub trait SchemaIds {
+    /// The fingerprint of the schema with this id, when it is one of ours.
+    fn fingerprint(&self, schema_id: u32) -> Option<Fingerprint>;
+}
+
+/// No registry: every id is unknown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRegistry;
+
+impl SchemaIds for NoRegistry {
+    fn fingerprint(&self, _schema_id: u32) -> Option<Fingerprint> {
+        None
+    }
+}
+
+/// Decodes an event in either framing, directly with the writer's schema.
+///
+/// # Errors
+/// Says what is wrong with the bytes. Never panics, whatever the bytes.
+pub fn decode(bytes: &[u8], ids: &impl SchemaIds) -> Result<Event, DecodeError> {
+    let (writer, mut body) = unframe(bytes, ids)?;
+    let name = writer.event_type.name();
+    // The library documents that it may panic where bytes and type disagree; a poison record is a dead letter, not a
+    // dead projector.
+    let event = catch_unwind(AssertUnwindSafe(|| read_direct(writer, &mut body)))
+        .map_err(|_| DecodeError::Panicked(name))?
+        .map_err(|source| DecodeError::Avro { name, source: Box::new(source) })?;
+    if !body.is_empty() {
+        return Err(DecodeError::TrailingBytes { name, count: body.len() });
+    }
+    Ok(event)
+}
+
+/// Decodes as [`decode`], but resolves through Avro values to today's schema. Slow; the golden tests' second opinion.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_resolving(bytes: &[u8], ids: &impl SchemaIds) -> Result<Event, DecodeError> {
+    let (writer, mut body) = unframe(bytes, ids)?;
+    let name = writer.event_type.name();
+    catch_unwind(AssertUnwindSafe(|| read_resolving(writer, &mut body)))
+        .map_err(|_| DecodeError::Panicked(name))?
+        .map_err(|source| DecodeError::Avro { name, source: Box::new(source) })
+}
+
+fn unframe<'b>(
+    bytes: &'b [u8],
+    ids: &impl SchemaIds,
+) -> Result<(&'static WriterSchema, &'b [u8]), DecodeError> {
+    if bytes.len() > MAX_EVENT_BYTES {
+        return Err(DecodeError::TooLarge(bytes.len()));
+    }
+    let (fingerprint, body) = match bytes {
+        [0xC3, 0x01, rest @ ..] => {
+            let (head, body) = rest.split_first_chunk::<8>().ok_or(DecodeError::UnknownFraming)?;
+            (Fingerprint(u64::from_le_bytes(*head)), body)
+        }
+        [REGISTRY_MARK, rest @ ..] => {
+            let (head, body) = rest.split_first_chunk::<4>().ok_or(DecodeError::UnknownFraming)?;
+            let id = u32::from_be_bytes(*head);
+            (ids.fingerprint(id).ok_or(DecodeError::UnknownSchemaId(id))?, body)
+        }
+        _ => return Err(DecodeError::UnknownFraming),
+    };
+    let index = REGISTRY.by_fingerprint.get(&fingerprint).ok_or(DecodeError::UnknownFingerprint(fingerprint))?;
+    Ok((&REGISTRY.all[*index], body))
+}
+
+fn read_direct(writer: &WriterSchema, body: &mut &[u8]) -> Result<Event, apache_avro::Error> {
+    fn get<T: DeserializeOwned + Into<Event>>(w: &WriterSchema, body: &mut &[u8]) -> Result<Event, apache_avro::Error> {
+        w.reader.read_deser::<T>(body).map(Into::into)
+    }
+    use crate::events as e;
+    match writer.event_type {
+        EventType::LoginSucceeded => get::<e::LoginSucceeded>(writer, body),
+        EventType::LoginFailed => get::<e::LoginFailed>(writer, body),
+        EventType::LoggedOut => get::<e::LoggedOut>(writer, body),
+        EventType::ConfigurationChanged => get::<e::ConfigurationChanged>(writer, body),
+        EventType::ActionRecorded => get::<e::ActionRecorded>(writer, body),
+        EventType::HostLoggedOn => get::<e::HostLoggedOn>(writer, body),
+        EventType::HostLoggedOff => get::<e::HostLoggedOff>(writer, body),
+        EventType::HostLogonFailed => get::<e::HostLogonFailed>(writer, body),
+    }
+}
+
+fn read_resolving(writer: &WriterSchema, body: &mut &[u8]) -> Result<Event, apache_avro::Error> {
+    fn get<T: DeserializeOwned + Into<Event>>(value: &apache_avro::types::Value) -> Result<Event, apache_avro::Error> {
+        from_value::<T>(value).map(Into::into)
+    }
+    use crate::events as e;
+    let reader = GenericDatumReader::builder(writer.schema)
+        .reader_schema(current(writer.event_type).schema)
+        .human_readable(false)
+        .build()?;
+    let value = reader.read_value(body)?;
+    match writer.event_type {
+        EventType::LoginSucceeded => get::<e::LoginSucceeded>(&value),
+        EventType::LoginFailed => get::<e::LoginFailed>(&value),
+        EventType::LoggedOut => get::<e::LoggedOut>(&value),
+        EventType::ConfigurationChanged => get::<e::ConfigurationChanged>(&value),
+        EventType::ActionRecorded => get::<e::ActionRecorded>(&value),
+        EventType::HostLoggedOn => get::<e::HostLoggedOn>(&value),
+        EventType::HostLoggedOff => get::<e::HostLoggedOff>(&value),
+        EventType::HostLogonFailed => get::<e::HostLogonFailed>(&value),
+    }
+}
+
+#[cfg(test)]
+pub(crate) use tests::samples;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::{Actor, ActorKind, Meta, Personal, PersonalData, Sealed};
+    use crate::events::*;
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    /// One event of every type, in the order of `EventType::ALL`, full of values that could go wrong.
+    pub(crate) fn samples() -> Vec<Event> {
+        let meta = |n: u128| Meta {
+            event_id: Uuid::from_u128(n),
+            customer: Uuid::from_u128(0xC0),
+            occurred_at: DateTime::from_timestamp_micros(1_600_000_000_123_456).unwrap(),
+            source: "urn:windows:WS5".into(),
+            actor: Actor { kind: ActorKind::HostAccount, id: Uuid::from_u128(0xA0), home_customer: None },
+        };
+        let who = |account: &str| {
+            PersonalData::Personal(Personal {
+                account: Some(account.into()),
+                address: Some("172.18.39.5".into()),
+                ..Personal::default()
+            })
+        };
+        let object = |id: &str, text: &str| {
+            PersonalData::Personal(Personal {
+                account: Some("ada".into()),
+                entity_id: Some(id.into()),
+                text: Some(text.into()),
+                record: Some("{\"a\":\"ü\\u0000\"}".into()),
+                ..Personal::default()
+            })
+        };
+        vec![
+            LoginSucceeded { meta: meta(1), account_number: Some(7), personal: who("ada@example.com") }.into(),
+            LoginFailed {
+                meta: meta(2),
+                reason: "wrong password".into(),
+                attempts: 1,
+                personal: who("ada@example.com"),
+            }
+            .into(),
+            LoggedOut { meta: meta(3), account_number: Some(7), personal: who("ada@example.com") }.into(),
+            ConfigurationChanged {
+                meta: meta(4),
+                action: "SERVICE_INSTALLED".into(),
+                category: None,
+                severity: Some(Severity::Warning),
+                entity_type: Some("service".into()),
+                personal: object("PSEXESVC", "A service was installed"),
+            }
+            .into(),
+            ActionRecorded {
+                meta: Meta {
+                    actor: Actor { home_customer: Some(Uuid::from_u128(0xC1)), ..meta(5).actor },
+                    ..meta(5)
+                },
+                action: "SPECIAL_PRIVILEGES_ASSIGNED".into(),
+                category: "privilege".into(),
+                severity: Severity::Info,
+                entity_type: Some("user".into()),
+                count: 1,
+                personal: object("ada", "Special privileges assigned"),
+            }
+            .into(),
+            HostLoggedOn {
+                meta: meta(6),
+                host: "WS5".into(),
+                logon_id: Some("0x51dda6".into()),
+                logon_type: Some(3),
+                identity: HostIdentity::Person,
+                personal: who("ada"),
+            }
+            .into(),
+            HostLoggedOff {
+                meta: meta(7),
+                host: "WS5".into(),
+                logon_id: Some("0x51dda6".into()),
+                identity: HostIdentity::Machine,
+                personal: who("ada"),
+            }
+            .into(),
+            HostLogonFailed {
+                meta: meta(8),
+                host: "WS5".into(),
+                logon_type: None,
+                status: Some("0xc000010b".into()),
+                personal: who("ada"),
+            }
+            .into(),
+        ]
+    }
+
+    #[test]
+    fn both_framings_and_both_paths_give_the_event_back() {
+        struct Ids(u32, Fingerprint);
+        impl SchemaIds for Ids {
+            fn fingerprint(&self, id: u32) -> Option<Fingerprint> {
+                (id == self.0).then_some(self.1)
+            }
+        }
+        for event in samples() {
+            let bytes = encode(&event).unwrap();
+            assert_eq!(decode(&bytes, &NoRegistry).unwrap(), event);
+            assert_eq!(decode_resolving(&bytes, &NoRegistry).unwrap(), event);
+            let framed = encode_registry(&event, 300).unwrap();
+            assert!(matches!(decode(&framed, &NoRegistry), Err(DecodeError::UnknownSchemaId(300))));
+            let ids = Ids(300, current(event.event_type()).fingerprint);
+            assert_eq!(decode(&framed, &ids).unwrap(), event);
+            assert_eq!(decode_resolving(&framed, &ids).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn sealed_personal_data_survives_and_shows_as_erased() {
+        let Event::LoginSucceeded(mut login) = samples().remove(0) else { unreachable!() };
+        login.personal =
+            PersonalData::Sealed(Sealed { key_id: "k1".into(), nonce: vec![0, 1, 255], ciphertext: vec![9; 40] });
+        let event = Event::from(login);
+        let bytes = encode(&event).unwrap();
+        assert_eq!(decode(&bytes, &NoRegistry).unwrap(), event);
+        assert_eq!(decode_resolving(&bytes, &NoRegistry).unwrap(), event);
+        assert_eq!(crate::present(&event).description, "(erased) signs in (adminId=7).");
+    }
+
+    #[test]
+    fn broken_bytes_are_named_and_never_panic() {
+        let whole = encode(&samples()[0]).unwrap();
+        assert!(matches!(decode(b"", &NoRegistry), Err(DecodeError::UnknownFraming)));
+        assert!(matches!(decode(b"{}", &NoRegistry), Err(DecodeError::UnknownFraming)));
+        assert!(matches!(decode(&whole[..9], &NoRegistry), Err(DecodeError::UnknownFraming)));
+        let mut other = whole.clone();
+        other[2] ^= 1;
+        assert!(matches!(decode(&other, &NoRegistry), Err(DecodeError::UnknownFingerprint(_))));
+        let mut long = whole.clone();
+        long.push(0);
+        assert!(matches!(decode(&long, &NoRegistry), Err(DecodeError::TrailingBytes { count: 1, .. })));
+        for end in 10..whole.len() {
+            assert!(decode(&whole[..end], &NoRegistry).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn an_event_over_the_limit_is_refused() {
+        let Event::ActionRecorded(mut action) = samples().remove(4) else { unreachable!() };
+        action.personal = PersonalData::Personal(Personal {
+            record: Some("x".repeat(MAX_EVENT_BYTES)),
+            ..Personal::default()
+        });
+        assert!(matches!(encode(&action.into()), Err(EncodeError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn envelope_and_personal_data_are_the_same_in_every_current_schema() {
+        let field = |text: &str, name: &str| -> String {
+            let json: serde_json::Value = serde_json::from_str(text).unwrap();
+            let fields = json["fields"].as_array().unwrap();
+            fields.iter().find(|f| f["name"] == name).unwrap().to_string()
+        };
+        let first = current(EventType::LoginSucceeded).text;
+        for event_type in EventType::ALL {
+            let text = current(*event_type).text;
+            for name in ["meta", "personal"] {
+                assert_eq!(field(text, name), field(first, name), "{name} of {event_type:?}");
+            }
+            let json: serde_json::Value = serde_json::from_str(text).unwrap();
+            assert_eq!(json["fields"][0]["name"], "meta");
+            assert_eq!(json["name"], event_type.name());
+        }
+    }
+}

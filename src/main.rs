@@ -1,0 +1,3 @@
+//! annals
+#![forbid(unsafe_code)]
+fn main() {}

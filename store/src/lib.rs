@@ -1,0 +1,2 @@
+//! Databases: pools, migrations, table descriptions, generations and positions.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The read models: rows, folds and queries.
+#![forbid(unsafe_code)]
