@@ -32,7 +32,7 @@ impl ControlDb {
     /// When it cannot be opened, or was migrated by a newer annals.
     pub async fn open(directory: &DataDir) -> Result<Self> {
         let path = directory.control_db();
-        let _setup = directory.setup_lock()?;
+        let _setup = directory.setup_lock().await?;
         let options = sqlite::options(&path, Durability::Full, true);
         let pool = sqlite::pool(&path, options, CONNECTIONS).await?;
         migrate(&pool, &path).await?;

@@ -130,9 +130,11 @@ impl DataDir {
     ///
     /// # Errors
     /// When the lock file cannot be opened.
-    pub fn setup_lock(&self) -> Result<RoleLock> {
+    pub async fn setup_lock(&self) -> Result<RoleLock> {
         let file = self.lock_file("setup")?;
-        file.lock().map_err(|source| io_error(&self.path, source))?;
+        // Waiting for another process must not hold up this one's other tasks: one of them may be the holder.
+        let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+        let file = locked.map_err(std::io::Error::other).flatten().map_err(|source| io_error(&self.path, source))?;
         Ok(RoleLock { _file: file })
     }
 

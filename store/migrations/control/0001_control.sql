@@ -43,7 +43,7 @@ CREATE TABLE grants (
 -- A sign-in is known by the keyed hash of its cookie only. `public_id` is what events and LogicMonitor show.
 CREATE TABLE sign_ins (
     token_hash      BLOB PRIMARY KEY,
-    public_id       TEXT NOT NULL,
+    public_id       TEXT NOT NULL UNIQUE,
     account         BLOB NOT NULL REFERENCES accounts (id),
     account_version INTEGER NOT NULL,
     created_at      INTEGER NOT NULL,

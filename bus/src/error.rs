@@ -1,0 +1,78 @@
+//! What can go wrong with the log.
+
+use annals_store::{Partition, StoreError};
+
+/// Errors of the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BusError {
+    /// No such topic in this log.
+    #[error("unknown topic `{0}`")]
+    UnknownTopic(String),
+    /// No such partition in this log.
+    #[error("unknown partition `{0}`")]
+    UnknownPartition(Partition),
+    /// The topic exists with another number of partitions.
+    #[error("topic `{topic}` has {actual} partitions, not {wanted}; keys would move, so copy the log into a new one instead")]
+    PartitionCount {
+        /// The topic.
+        topic: String,
+        /// What the log has.
+        actual: u32,
+        /// What was asked for.
+        wanted: u32,
+    },
+    /// The log ends before this offset: it was truncated or created again.
+    #[error("offset {offset} of `{partition}` is beyond the end of the log at {end}: the log was truncated or created again")]
+    OffsetOutOfRange {
+        /// The partition.
+        partition: Partition,
+        /// The offset that was asked for.
+        offset: u64,
+        /// The next offset of the log.
+        end: u64,
+    },
+    /// Bytes in the log are not what was appended.
+    #[error("the log is damaged at offset {offset} of `{partition}`: {reason}")]
+    Damaged {
+        /// The partition.
+        partition: Partition,
+        /// The first offset of the damaged batch.
+        offset: u64,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// One record is larger than a batch may be.
+    #[error("a record of {size_bytes} bytes is larger than the limit of {limit_bytes}")]
+    RecordTooLarge {
+        /// Its size.
+        size_bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The consumer's own database could not say where to start.
+    #[error("cannot read the start positions: {0}")]
+    StartPositions(String),
+    /// The log is being closed.
+    #[error("the log is closed")]
+    Closed,
+    /// The append failed; every caller of the same group commit gets the reason.
+    #[error("the log cannot be written")]
+    Append(#[source] std::sync::Arc<StoreError>),
+    /// The engine's database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl BusError {
+    /// Whether trying again later may help without anybody doing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Append(source) => source.is_transient(),
+            Self::Store(source) => source.is_transient(),
+            Self::StartPositions(_) => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Tests of the log: the contract that every engine keeps, and what is special about the embedded one.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod contract;
+mod embedded;
+
+use std::sync::Arc;
+
+use annals_bus::{Bus, Consumer, Delivery, Partition, PartitionRecords, Record, StartPositions};
+use async_trait::async_trait;
+
+/// Start positions that a test gives.
+pub struct Starts(pub Vec<(Partition, u64)>);
+
+#[async_trait]
+impl StartPositions for Starts {
+    async fn start_positions(&self, partitions: &[Partition]) -> Result<Vec<u64>, String> {
+        let find = |p: &Partition| self.0.iter().find(|(known, _)| known == p).map_or(0, |(_, offset)| *offset);
+        Ok(partitions.iter().map(find).collect())
+    }
+}
+
+pub fn record(key: &str, value: impl Into<Vec<u8>>) -> Record {
+    Record { key: Some(key.as_bytes().to_vec().into()), value: value.into().into(), ..Record::default() }
+}
+
+pub async fn consumer(bus: &dyn Bus, topics: &[&str], starts: Vec<(Partition, u64)>) -> Box<dyn Consumer> {
+    bus.consumer("test", topics, Arc::new(Starts(starts)), Default::default()).await.unwrap()
+}
+
+/// The next records; asserts that nothing else comes.
+pub async fn records(consumer: &mut dyn Consumer) -> Vec<PartitionRecords> {
+    match consumer.next().await.unwrap() {
+        Delivery::Records(parts) => parts,
+        other => panic!("expected records, got {other:?}"),
+    }
+}
