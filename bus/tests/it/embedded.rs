@@ -71,7 +71,7 @@ async fn a_truncated_log_and_a_damaged_batch_are_named() {
     for n in 0..3_u8 {
         bus.append("beta", vec![record("k", vec![n; 10])]).await.unwrap();
     }
-    sql(&directory, "UPDATE batches SET body = substr(body, 1, length(body) - 1) || x'07' WHERE id % 1099511627776 = 1")
+    sql(&directory, "UPDATE batches SET body = CAST(substr(body, 1, length(body) - 1) || x'07' AS BLOB) WHERE id % 1099511627776 = 1")
         .await;
     let error = bus.read(&partition, 0, ReadLimit::default()).await.unwrap_err();
     assert_eq!(error.to_string(), "the log is damaged at offset 1 of `beta/0`: the checksum does not match");

@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn the_sample_of_the_auditlog_document_looks_the_same_without_its_indentation() {
-        let event = json!([{"entity_id": null, "event_name": "SUCCESSFUL_LOGIN", "ts": "2014-01-17 09:58:15"}]);
+        let event =
+            json!([{"entity_id": null, "event_name": "SUCCESSFUL_LOGIN", "ts": "2014-01-17 09:58:15"}]);
         let rendered = render_success(Format::Xml, &event);
         assert_eq!(rendered.0, "application/xml; charset=utf-8");
         assert_eq!(
@@ -118,7 +119,8 @@ mod tests {
 
     #[test]
     fn every_json_answer_reads_back_as_json() {
-        let data = json!({"a \"quoted\" key\u{0}": ["\u{1}\r\n</script>", 1.5, u64::MAX, i64::MIN, true, null]});
+        let data =
+            json!({"a \"quoted\" key\u{0}": ["\u{1}\r\n</script>", 1.5, u64::MAX, i64::MIN, true, null]});
         let answer: Value = serde_json::from_str(&text(render_success(Format::Json, &data))).expect("JSON");
         assert_eq!(answer, json!({"success": 1, "data": data}));
         let error = PapiError::invalid_parameter("bad \"value\"\u{0}\n\\");

@@ -247,7 +247,10 @@ mod tests {
             error.message(),
             "Permission-denied, permission-DENIED; PermissionPermission-denied denied"
         );
-        assert_eq!(PapiError::unknown_function("Permission denied").message(), "no such function `Permission-denied`");
+        assert_eq!(
+            PapiError::unknown_function("Permission denied").message(),
+            "no such function `Permission-denied`"
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ const ITEM: &str = "element";
 
 /// Writes `value` as one element named by `key`.
 ///
-/// Depth is that of `value`: what this server builds, or JSON that it parsed, which serde_json limits to 128.
+/// Depth is that of `value`: what this server builds, or JSON that it parsed, which `serde_json` limits to 128.
 pub fn write_member(out: &mut String, key: &str, value: &Value) {
     if is_name(key) {
         write_element(out, key, None, value);
@@ -193,13 +193,17 @@ mod tests {
         let document = Document::parse(&xml).expect("well-formed");
         assert_eq!(
             document.root_element().text(),
-            Some("\u{FFFD}\u{FFFD}\t\n\u{FFFD}\u{FFFD}\r\u{FFFD}\u{FFFD} \u{7F}\u{85}\u{2028}\u{D7FF}\u{E000}\u{FFFD}\u{FFFD}\u{FFFD}\u{1FFFE}")
+            Some(
+                "\u{FFFD}\u{FFFD}\t\n\u{FFFD}\u{FFFD}\r\u{FFFD}\u{FFFD} \u{7F}\u{85}\u{2028}\u{D7FF}\u{E000}\u{FFFD}\u{FFFD}\u{FFFD}\u{1FFFE}"
+            )
         );
     }
 
     #[test]
     fn markup_in_a_text_stays_text() {
-        for text in ["]]>", "<![CDATA[x]]>", "<!-- x -->", "<?xml?>", "&amp;&#13;&quot;", "\r\n\r", "  \t\n ", "'\""] {
+        for text in
+            ["]]>", "<![CDATA[x]]>", "<!-- x -->", "<?xml?>", "&amp;&#13;&quot;", "\r\n\r", "  \t\n ", "'\""]
+        {
             let value = json!([text, { text: text }]);
             let xml = written(&value);
             compare(Document::parse(&xml).expect("well-formed").root_element(), &value);

@@ -1,0 +1,160 @@
+"""Runs the program under test the way its users do: by its command line, as separate processes.
+
+Nothing here waits a fixed time. `until` polls a condition up to a deadline and says what it waited for.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+POLL_SECONDS = 0.02
+START_SECONDS = 60
+STOP_SECONDS = 30
+COMMAND_SECONDS = 180
+
+
+def until(condition, what, seconds=30):
+    """Polls `condition` until it gives something true, and returns that."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {seconds} s still not: {what} (last: {result!r})")
+        time.sleep(POLL_SECONDS)
+
+
+def clean_environment():
+    """The environment without ANNALS_… settings: the program reads its configuration from there too."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("ANNALS_")}
+
+
+class Annals:
+    """One data directory and the program that works on it."""
+
+    def __init__(self, binary, directory):
+        self.binary = str(binary)
+        self.home = Path(directory)
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.data = self.home / "data"
+        self.servers = []
+
+    def run(self, *arguments, stdin=None, status=0):
+        """Runs one command on the data directory; `status=None` takes any exit status."""
+        command = [self.binary, *map(str, arguments), "--data", str(self.data)]
+        # The home directory holds no annals.toml, so that nobody's own settings reach the test.
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, cwd=self.home,
+            env=clean_environment(), timeout=COMMAND_SECONDS, check=False,
+        )
+        if status is not None and done.returncode != status:
+            raise AssertionError(
+                f"{command} ended with {done.returncode}, not {status}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+            )
+        return done
+
+    def add_customer(self, name):
+        """Adds a customer."""
+        self.run("customer", "add", name)
+
+    def add_account(self, email, customer, password, *permissions):
+        """Adds an account of `customer` with the permissions there."""
+        granted = [part for permission in permissions for part in ("--permission", permission)]
+        self.run("account", "add", email, "--customer", customer, *granted, "--password-stdin", stdin=password + "\n")
+
+    def import_files(self, kind, customer, *files, status=0):
+        """Imports `files` and returns the summary."""
+        return json.loads(self.run("import", kind, *files, "--customer", customer, "--json", status=status).stdout)
+
+    def rebuild(self, view):
+        """Rebuilds one view from the log."""
+        return self.run("rebuild", view)
+
+    def dump(self, *arguments):
+        """The records of the log."""
+        return [json.loads(line) for line in self.run("log", "dump", *arguments).stdout.split("\n") if line]
+
+    def operator_password(self):
+        """The password that the first command wrote."""
+        return (self.data / "operator-password").read_text().rstrip("\n")
+
+    def serve(self):
+        """Starts a server and returns it once it is ready."""
+        server = Server(self, len(self.servers))
+        self.servers.append(server)
+        server.wait_until_ready()
+        return server
+
+    def close(self):
+        """Stops what still runs."""
+        for server in self.servers:
+            if server.running():
+                server.stop()
+
+
+class Server:
+    """A running server: a process group of its own, stopped by its id."""
+
+    def __init__(self, annals, number):
+        self.output = annals.home / f"serve-{number}.out"
+        self.errors = annals.home / f"serve-{number}.err"
+        command = [annals.binary, "serve", "--data", str(annals.data), "--listen", "127.0.0.1:0"]
+        with self.output.open("wb") as output, self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+                cwd=annals.home, env=clean_environment(), start_new_session=True,
+            )
+        self.base = None
+
+    def running(self):
+        """Whether the process is there."""
+        return self.process.poll() is None
+
+    def log(self):
+        """What the server wrote, for messages."""
+        return f"--- stdout\n{self.output.read_text(errors='replace')}\n--- stderr\n{self.errors.read_text(errors='replace')[-8000:]}"
+
+    def wait_until_ready(self):
+        """Reads the address from the one line on standard output, then polls /readyz."""
+        import requests
+
+        def address():
+            if not self.running():
+                raise AssertionError(f"the server ended with {self.process.returncode} before it was ready\n{self.log()}")
+            found = re.search(r"^listening on (http://127\.0\.0\.1:\d+)$", self.output.read_text(), re.MULTILINE)
+            return found and found.group(1)
+
+        def ready():
+            address()
+            try:
+                return requests.get(f"{self.base}/readyz", timeout=5).status_code == 200
+            except requests.ConnectionError:
+                return False
+
+        try:
+            self.base = until(address, "the server said where it listens", START_SECONDS)
+            until(ready, "/readyz answered 200", START_SECONDS)
+        except AssertionError:
+            self.kill()
+            raise
+
+    def stop(self):
+        """Asks the server to end, and checks that it ends well."""
+        os.kill(self.process.pid, signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the server did not stop within {STOP_SECONDS} s of SIGTERM\n{self.log()}") from None
+        assert status == 0, f"the server ended with {status} after SIGTERM\n{self.log()}"
+
+    def kill(self):
+        """Ends the server's process group at once."""
+        if self.running():
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()

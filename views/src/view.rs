@@ -1,0 +1,85 @@
+//! What a view is to the projector.
+
+use std::future::Future;
+
+use annals_schemas::{Event, Topic};
+use annals_store::{Partition, Table, ViewStore, ViewTransaction};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::Result;
+
+/// How far an event's own time may be ahead of the time of its append before it counts as from the future.
+pub const FUTURE_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+
+/// An event with its place in the log.
+#[derive(Clone, Debug)]
+pub struct LogEvent {
+    /// The partition.
+    pub partition: Partition,
+    /// The offset.
+    pub offset: u64,
+    /// Time of the first append.
+    pub recorded_at: DateTime<Utc>,
+    /// Whether the record stands in another partition than its key says: folded, and flagged.
+    pub misplaced: bool,
+    /// The event.
+    pub event: Event,
+}
+
+impl LogEvent {
+    /// Whether the event's own time is from the future.
+    #[must_use]
+    pub fn is_from_the_future(&self) -> bool {
+        self.event.meta().occurred_at > self.recorded_at + FUTURE_TOLERANCE
+    }
+
+    /// The time that every dialect shows, filters and sorts by: the event's own, or the append's for an event from
+    /// the future.
+    #[must_use]
+    pub fn time(&self) -> DateTime<Utc> {
+        if self.is_from_the_future() { self.recorded_at } else { self.event.meta().occurred_at }
+    }
+}
+
+/// Why the same (customer, `event_id`) twice changes nothing that a query shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dedup {
+    /// The row's unique key is the event; the first one is kept.
+    RowKey,
+    /// As `RowKey`, and what is derived from several rows is computed again from the rows, never counted up.
+    RowKeyAndDerived,
+}
+
+/// A read model: its tables, its fold and its place in the program. Never made; a view is a type.
+pub trait View: Send + Sync + 'static {
+    /// What is made of a batch before its transaction begins.
+    type Prepared: Send;
+
+    /// Name, as on the command line and in metrics.
+    const NAME: &'static str;
+    /// Version of tables and fold. A changed one is folded again from the log.
+    const VERSION: i64;
+    /// How it absorbs repeated events.
+    const DEDUP: Dedup;
+
+    /// The topics that it folds.
+    fn topics() -> &'static [Topic];
+
+    /// Its tables.
+    fn tables() -> &'static [&'static Table];
+
+    /// Folds what needs no state, and fills dictionaries. Pure but for the dictionaries.
+    fn prepare(store: &dyn ViewStore, batch: Vec<LogEvent>) -> impl Future<Output = Result<Self::Prepared>> + Send;
+
+    /// Within the batch's transaction, after its positions have moved: loads, folds, writes.
+    fn apply(
+        tx: &mut dyn ViewTransaction,
+        prepared: Self::Prepared,
+    ) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// PostgreSQL's texts cannot hold U+0000; folds replace it, so that every engine shows the same.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
+}
