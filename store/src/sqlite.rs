@@ -321,7 +321,7 @@ impl ViewTransaction for SqliteViewTransaction {
     }
 }
 
-async fn read_positions(connection: &mut SqliteConnection, path: &Path) -> Result<Vec<StoredPosition>> {
+pub(crate) async fn read_positions(connection: &mut SqliteConnection, path: &Path) -> Result<Vec<StoredPosition>> {
     let rows = sqlx::query("SELECT topic, partition, next_offset, last_event_id FROM positions ORDER BY 1, 2")
         .fetch_all(connection)
         .await
