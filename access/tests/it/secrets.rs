@@ -1,0 +1,103 @@
+//! No secret leaves: not in events, not in messages, not in `Debug` outputs, and cookies not even into the database.
+
+use annals_access::{Author, Client, Permission, Secret};
+
+use crate::support::{Home, PASSWORD, client};
+
+const NEW_PASSWORD: &str = "staple of another horse";
+const WRONG_PASSWORD: &str = "guess of a stranger";
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[tokio::test]
+async fn no_secret_is_in_an_event_or_a_debug_output() {
+    let home = Home::new();
+    let opened = home.opened().await;
+    let access = opened.access.clone();
+    let by = Author::command_line();
+    let client = client("10.0.0.7");
+    let operator_password = std::fs::read_to_string(home.directory().operator_password()).unwrap();
+    let mut outputs = vec![format!("{opened:?} {access:?} {by:?} {client:?}")];
+
+    outputs.push(format!("{:?}", access.add_customer("acme", "UTC", &by).await));
+    let password = Secret::new(PASSWORD);
+    outputs.push(format!("{password:?}"));
+    outputs.push(format!(
+        "{:?}",
+        access.add_account("ada", "acme", &[Permission::Publish], password, &by).await
+    ));
+    let sign_in = access.sign_in("ada", PASSWORD, &client, "papi").await;
+    outputs.push(format!("{sign_in:?} {:#?}", sign_in));
+    let sign_in = sign_in.unwrap();
+    outputs.push(format!("{:?}", access.resume(&sign_in.cookie).await));
+    outputs.push(format!("{:?}", access.sign_in("ada", WRONG_PASSWORD, &client, "papi").await));
+    outputs.push(format!("{:?}", access.sign_in("nobody", WRONG_PASSWORD, &client, "papi").await));
+    outputs.push(format!("{:?}", access.set_password("ada", Secret::new(NEW_PASSWORD), &by).await));
+    outputs.push(format!("{:?}", access.set_password("nobody", Secret::new(NEW_PASSWORD), &by).await));
+    outputs.push(format!("{:?}", access.resume(&sign_in.cookie).await));
+    outputs.push(format!("{:?}", access.sign_out(&sign_in.principal, &client, "papi").await));
+    outputs
+        .push(format!("{:?}", access.sign_in("operator", operator_password.trim(), &client, "papi").await));
+    outputs.push(format!("{:?} {:?}", access.accounts().await, access.customers().await));
+
+    let pool = access.control().pool();
+    let hashes: Vec<String> =
+        sqlx::query_scalar("SELECT password_hash FROM accounts").fetch_all(pool).await.unwrap();
+    let tokens: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT token_hash FROM sign_ins").fetch_all(pool).await.unwrap();
+    let key: Vec<u8> = sqlx::query_scalar("SELECT secret FROM installation").fetch_one(pool).await.unwrap();
+    assert_eq!((hashes.len(), tokens.len(), key.len()), (2, 1, 64));
+
+    let mut secrets: Vec<Vec<u8>> =
+        [PASSWORD, NEW_PASSWORD, WRONG_PASSWORD, operator_password.trim(), &sign_in.cookie]
+            .iter()
+            .map(|text| text.as_bytes().to_vec())
+            .collect();
+    secrets.extend(hashes.iter().map(|hash| hash.as_bytes().to_vec()));
+    secrets.extend(tokens);
+    secrets.push(key);
+    secrets.push(b"argon2id".to_vec());
+
+    let entries = access.outbox(1_000).await.unwrap();
+    assert_eq!(entries.len(), 2 + 8);
+    outputs.push(format!("{entries:?}"));
+    for secret in &secrets {
+        for entry in &entries {
+            assert!(!contains(&entry.value, secret) && !contains(entry.key.as_bytes(), secret));
+        }
+        for output in &outputs {
+            assert!(!contains(output.as_bytes(), secret), "{output}");
+            assert!(!output.contains(&format!("{secret:?}")), "{output}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn neither_password_nor_cookie_is_in_the_database() {
+    let (home, access) = Home::with_ada().await;
+    let sign_in = access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
+    access.resume(&sign_in.cookie).await.unwrap();
+    let operator_password = std::fs::read_to_string(home.directory().operator_password()).unwrap();
+    let bytes = hex_decoded(&sign_in.cookie);
+    let mut files = 0;
+    for entry in std::fs::read_dir(home.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() || path.ends_with("operator-password") {
+            continue;
+        }
+        files += 1;
+        let content = std::fs::read(&path).unwrap();
+        for secret in
+            [PASSWORD.as_bytes(), sign_in.cookie.as_bytes(), &bytes, operator_password.trim().as_bytes()]
+        {
+            assert!(!contains(&content, secret), "{}", path.display());
+        }
+    }
+    assert!(files >= 2);
+}
+
+fn hex_decoded(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}

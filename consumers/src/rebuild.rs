@@ -1,0 +1,156 @@
+//! Rebuild: the log from position 0 into a new generation, and one atomic switch.
+//!
+//! The switch is exact. The rebuild takes the write lock of the old generation, so that its projector cannot move;
+//! folds the rest up to the old positions; makes the new generation the active one in one transaction of the control
+//! tables, together with the audit event that tells of it; and marks the old generation as retired before it lets the
+//! lock go. A crash at any point leaves either the old or the new one active, whole.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use annals_access::{Access, Author};
+use annals_bus::{Bus, Partition, PartitionRecords, ReadLimit};
+use annals_store::generations::{self, State};
+use annals_store::sqlite::SqliteViewStore;
+use annals_store::{Role, StoredPosition, ViewStore, crash};
+use annals_views::View;
+use chrono::Utc;
+
+use crate::folder::{self, Folder};
+use crate::{Engine, Result, projector, sweep};
+
+/// Records of one transaction.
+const BATCH: ReadLimit = ReadLimit { records: 20_000, bytes: 16 * 1024 * 1024 };
+
+/// How close to the end of the log the new generation must be before the old one is held up for the switch.
+const CLOSE_ENOUGH_RECORDS: u64 = 2_000;
+
+/// What a rebuild did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The view.
+    pub view: &'static str,
+    /// Number of the new generation.
+    pub generation: i64,
+    /// Records folded.
+    pub records: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// How far a rebuild is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Records folded.
+    pub done: u64,
+    /// Records in the log.
+    pub total: u64,
+}
+
+/// Rebuilds a view. `author` is told in the audit log when it is given.
+///
+/// # Errors
+/// When another rebuild is under way on this data directory, or the log or a database fails. The old generation stays
+/// as it was.
+pub async fn rebuild<V: View>(
+    engine: &Engine,
+    author: Option<(&Access, &Author)>,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Report> {
+    let started = Instant::now();
+    let _role = engine.directory.take_role(Role::Rebuild)?;
+    generations::active_or_first(&engine.control, V::NAME, V::VERSION).await?;
+    let new = generations::begin_building(&engine.control, V::NAME, V::VERSION).await?;
+    let path = engine.directory.view_db(V::NAME, new.number);
+    sweep::remove_files(&path)?;
+    let store: Arc<dyn ViewStore> = Arc::new(SqliteViewStore::open(&path, V::tables()).await?);
+    projector::verify::<V>(engine, &store).await?;
+    let mut builder = Builder::<V> { bus: &*engine.bus, folder: Folder::new(Arc::clone(&store)), done: 0, progress };
+    builder.catch_up().await?;
+    builder.switch(engine, new.number, author).await?;
+    let records = builder.done;
+    store.close().await;
+    sweep::sweep_unattended(engine).await?;
+    Ok(Report { view: V::NAME, generation: new.number, records, elapsed: started.elapsed() })
+}
+
+struct Builder<'a, V> {
+    bus: &'a dyn Bus,
+    folder: Folder<V>,
+    done: u64,
+    progress: &'a mut (dyn FnMut(Progress) + Send),
+}
+
+impl<V: View> Builder<'_, V> {
+    /// Folds until the end of the log is near, while the old generation goes on.
+    async fn catch_up(&mut self) -> Result<()> {
+        let topics: Vec<&str> = V::topics().iter().map(|topic| topic.name).collect();
+        loop {
+            let ends = self.bus.end_positions(&topics).await?;
+            let before = self.done;
+            self.fold_until(&ends).await?;
+            if self.done - before < CLOSE_ENOUGH_RECORDS {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Folds every partition up to the given offsets.
+    async fn fold_until(&mut self, ends: &[(Partition, u64)]) -> Result<()> {
+        let positions = self.folder.store().positions().await?;
+        let total = self.done + ends.iter().map(|(p, end)| end.saturating_sub(next(&positions, p))).sum::<u64>();
+        for (partition, end) in ends {
+            let mut from = next(&positions, partition);
+            while from < *end {
+                let records = self.bus.read(partition, from, BATCH).await?;
+                let part = PartitionRecords { partition: partition.clone(), from, records };
+                if part.records.is_empty() {
+                    break;
+                }
+                from = part.next_offset();
+                self.done += part.records.len() as u64;
+                self.folder.fold(folder::decode(V::NAME, vec![part]).await?).await?;
+                (self.progress)(Progress { done: self.done, total: total.max(self.done) });
+            }
+        }
+        Ok(())
+    }
+
+    async fn switch(&mut self, engine: &Engine, new: i64, author: Option<(&Access, &Author)>) -> Result<()> {
+        let old = generations::find(&engine.control, V::NAME, State::Active).await?;
+        let Some(old) = old else {
+            return Self::activate(engine, new, author).await;
+        };
+        let old_store = SqliteViewStore::open(&engine.directory.view_db(V::NAME, old.number), V::tables()).await?;
+        // From here on the old generation cannot move.
+        let mut fence = old_store.begin().await?;
+        let reached: Vec<(Partition, u64)> =
+            fence.positions().await?.into_iter().map(|p| (p.partition, p.next_offset)).collect();
+        self.fold_until(&reached).await?;
+        crash::point("rebuild:before-switch");
+        Self::activate(engine, new, author).await?;
+        crash::point("rebuild:after-switch");
+        fence.retire().await?;
+        fence.commit().await?;
+        old_store.close().await;
+        Ok(())
+    }
+
+    async fn activate(engine: &Engine, new: i64, author: Option<(&Access, &Author)>) -> Result<()> {
+        let mut tx = engine.control.begin().await?;
+        generations::switch(&mut tx, &engine.control, V::NAME, new).await?;
+        if let Some((access, author)) = author {
+            let text = format!("View {} was rebuilt from the log as generation {new}.", V::NAME);
+            let event = author.operation("VIEW_REBUILT", "view", V::NAME, text, Utc::now());
+            access.tell_within(&mut tx, &event).await?;
+        }
+        tx.commit().await.map_err(|source| {
+            annals_store::StoreError::database(engine.control.path(), "switch generations", source)
+        })?;
+        Ok(())
+    }
+}
+
+fn next(positions: &[StoredPosition], partition: &Partition) -> u64 {
+    positions.iter().find(|known| known.partition == *partition).map_or(0, |known| known.next_offset)
+}
