@@ -247,6 +247,6 @@ async fn a_sign_in_whose_caller_hangs_up_leaves_its_event() {
     let sign_in = access.sign_in("ada@example.com", "wrong password", &caller, "papi");
     // One poll starts it; dropping the future is what a server does when the client hangs up.
     assert!(tokio::time::timeout(Duration::ZERO, sign_in).await.is_err());
-    changes.changed().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), changes.changed()).await.unwrap().unwrap();
     assert_eq!(failed(&access).await.reason, "wrong password");
 }
