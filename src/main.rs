@@ -1,3 +1,41 @@
-//! annals
+//! The program: command line, configuration and wiring. No logic lives here.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod cli;
+mod commands;
+mod config;
+mod installation;
+mod output;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::config::Config;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("annals: {}", output::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::Completions { shell } = cli.command {
+        return commands::completions::run(shell);
+    }
+    let config = Config::load(&cli.global)?;
+    telemetry::start(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(commands::run(cli.command, config))?;
+    // Databases are closed by now; a blocking task that still hangs must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    Ok(code)
+}

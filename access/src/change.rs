@@ -30,7 +30,11 @@ impl Access {
     ///
     /// # Errors
     /// When the event does not fit its schema, or the database fails.
-    pub async fn tell_within(&self, connection: &mut SqliteConnection, event: &Event) -> Result<(), AccessError> {
+    pub async fn tell_within(
+        &self,
+        connection: &mut SqliteConnection,
+        event: &Event,
+    ) -> Result<(), AccessError> {
         let value = codec::encode(event)?;
         sqlx::query("INSERT INTO outbox (event_id, topic, key, value, created_at) VALUES (?, ?, ?, ?, ?)")
             .bind(event.meta().event_id)

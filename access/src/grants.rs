@@ -96,7 +96,7 @@ impl Access {
     ) -> Result<bool, AccessError> {
         let operators: Vec<Uuid> = sqlx::query_scalar(
             "SELECT a.id FROM accounts a JOIN grants g ON g.account = a.id
-             WHERE g.customer = ? AND g.permission = ? AND 1 LIMIT 2",
+             WHERE g.customer = ? AND g.permission = ? AND a.disabled_at IS NULL LIMIT 2",
         )
         .bind(OPERATOR_CUSTOMER)
         .bind(Permission::Operate.name())

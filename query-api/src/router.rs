@@ -1,0 +1,66 @@
+//! Which part answers a path, and what holds for every request.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::health::{self, Readiness};
+use crate::observe::{self, Answer, UNKNOWN};
+use crate::state::ApiState;
+use crate::{metrics_page, papi};
+
+/// What the handlers share.
+pub(crate) struct App {
+    pub(crate) state: ApiState,
+    pub(crate) readiness: Readiness,
+    /// Requests that may be worked on now.
+    pub(crate) permits: Semaphore,
+}
+
+/// Everything over HTTP. The log's end as it is now is what `/readyz` waits for.
+///
+/// The client's address is taken from axum's `ConnectInfo<SocketAddr>`, which [`serve`](crate::serve()) sets.
+pub fn router(state: ApiState) -> Router {
+    observe::describe();
+    metrics_page::describe();
+    let permits = Semaphore::new(state.settings.max_concurrent_requests.clamp(1, Semaphore::MAX_PERMITS));
+    let app = Arc::new(App { state, readiness: Readiness::default(), permits });
+    if let Ok(runtime) = Handle::try_current() {
+        // Without a runtime, or when the log cannot be read just now, the first question to `/readyz` does it.
+        let app = Arc::clone(&app);
+        runtime.spawn(async move { app.readiness.note_log_ends(&app.state).await.ok() });
+    }
+    // One handler for everything, so that no path, method or body gets an answer of axum's own.
+    Router::new().fallback(answer).with_state(app)
+}
+
+async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let answer = dispatch(&app, request).await;
+    observe::answered(&method, &answer, started.elapsed());
+    answer.response
+}
+
+async fn dispatch(app: &App, request: Request) -> Answer {
+    let path = request.uri().path();
+    if papi::owns(path) {
+        papi::answer(app, request).await
+    } else if let Some(page) = health::Page::at(path) {
+        health::answer(app, page, request.method()).await
+    } else {
+        Answer {
+            response: health::json_response(StatusCode::NOT_FOUND, &json!({"error": "nothing is here"})),
+            dialect: UNKNOWN,
+            function: UNKNOWN,
+            outcome: "not found",
+        }
+    }
+}

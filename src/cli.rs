@@ -1,0 +1,271 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use annals_access::Permission;
+use annals_producers::importers::LocalZone;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An event-sourced audit and session backend: one log that is never changed, views folded from it, and the APIs
+/// that your clients already speak.
+#[derive(Debug, Parser)]
+#[command(name = "annals", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Settings come from flags, then from environment variables (ANNALS_DATA, ANNALS_LISTEN, ANNALS_LOG, …), then from
+annals.toml in the current directory or where --config points.
+
+First steps:
+  annals demo                                          everything at once, in a temporary directory
+  annals serve --data ./data                           a server
+  annals customer add ACME --data ./data
+  annals account add ada@acme.example --customer ACME --permission can_manage_users --password-stdin --data ./data
+  annals import windows-security events.jsonl --customer ACME --data ./data";
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// The data directory of the embedded engines. Commands that write make it when it is not there.
+    #[arg(long, global = true, env = "ANNALS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// The configuration file [default: annals.toml, when it is there].
+    #[arg(long, global = true, env = "ANNALS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What is logged to stderr: error, warn, info, debug, trace, or a filter such as `annals_bus=debug,info`
+    /// [default: info for servers, warn for the other commands].
+    #[arg(long, global = true, env = "ANNALS_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// How the log is written [default: text].
+    #[arg(long, global = true, env = "ANNALS_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in a fresh temporary directory, with an invented fleet that publishes live.
+    ///
+    /// Prints credentials and ready curl lines, and removes the directory at Ctrl-C.
+    Demo {
+        /// Where to listen; port 0 takes a free one.
+        #[arg(long, env = "ANNALS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8400")]
+        listen: SocketAddr,
+        /// Events per second.
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rate: u32,
+    },
+    /// Run the server: projectors, relay and the query API, until SIGTERM or Ctrl-C.
+    Serve {
+        /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8400].
+        #[arg(long, env = "ANNALS_LISTEN", value_name = "ADDRESS")]
+        listen: Option<SocketAddr>,
+    },
+    /// Add and list customers.
+    #[command(subcommand)]
+    Customer(CustomerCommand),
+    /// Add, list, disable accounts, and set passwords.
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Grant and revoke permissions.
+    #[command(subcommand)]
+    Permission(PermissionCommand),
+    /// Import records of real machines. May run beside a server on the same data directory.
+    ///
+    /// A record that is in the log already is not published again, so a file can be imported as often as you like.
+    /// Lines that cannot be parsed are listed, the rest goes on, and the exit status is 3.
+    Import(ImportArguments),
+    /// Look at the event log.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Fold a view from the log again, and switch to the result at once. May run beside a server.
+    Rebuild {
+        /// The view: audit_log or logged_on_users.
+        view: String,
+    },
+    /// Records that a view could not decode.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+    /// Check the configuration and the data directory, and print the settings with where each comes from.
+    CheckConfig,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Customers.
+#[derive(Debug, Subcommand)]
+pub enum CustomerCommand {
+    /// Add a customer.
+    Add {
+        /// Its name: an e-mail, or any other text without blanks.
+        name: String,
+        /// Zone of the customer's local times, by its IANA name.
+        #[arg(long, value_name = "ZONE", default_value = "UTC")]
+        time_zone: String,
+    },
+    /// List all customers.
+    List {
+        /// Print a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Accounts.
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Add an account.
+    Add {
+        /// Its e-mail, which is also the user name.
+        email: String,
+        /// The customer that it belongs to.
+        #[arg(long, value_name = "NAME")]
+        customer: String,
+        /// A permission at its customer; may be given several times.
+        #[arg(long = "permission", value_name = "PERMISSION", value_parser = permission_values())]
+        permissions: Vec<String>,
+        /// Read the password from standard input (one line).
+        #[arg(long, required = true)]
+        password_stdin: bool,
+    },
+    /// List all accounts with their permissions.
+    List {
+        /// Print a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Disable an account: its sign-ins end at once.
+    Disable {
+        /// Its e-mail.
+        email: String,
+    },
+    /// Set an account's password: its sign-ins end at once.
+    Password {
+        /// Its e-mail.
+        email: String,
+        /// Read the password from standard input (one line).
+        #[arg(long, required = true)]
+        password_stdin: bool,
+    },
+}
+
+/// Permissions.
+#[derive(Debug, Subcommand)]
+pub enum PermissionCommand {
+    /// Grant permissions.
+    Grant(PermissionArguments),
+    /// Revoke permissions.
+    Revoke(PermissionArguments),
+}
+
+/// Which permissions of whom, where.
+#[derive(Args, Debug)]
+pub struct PermissionArguments {
+    /// E-mail of the account.
+    pub email: String,
+    /// The permissions.
+    #[arg(required = true, value_name = "PERMISSION", value_parser = permission_values())]
+    pub permissions: Vec<String>,
+    /// The customer that they count at [default: the account's own].
+    #[arg(long, value_name = "NAME")]
+    pub customer: Option<String>,
+}
+
+/// What an import takes.
+#[derive(Args, Debug)]
+pub struct ImportArguments {
+    /// What the records are.
+    #[arg(value_enum)]
+    pub format: ImportFormat,
+    /// JSON lines, also gzipped; for cloudtrail also the service's own `{"Records": […]}` files.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The customer that the records belong to.
+    #[arg(long, value_name = "NAME")]
+    pub customer: String,
+    /// Zone of times that are written without one, an IANA name or an offset [default: found from each record].
+    #[arg(long = "timezone", value_name = "ZONE")]
+    pub time_zone: Option<LocalZone>,
+    /// Print the summary as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The importers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ImportFormat {
+    /// Windows security and system events.
+    WindowsSecurity,
+    /// AWS CloudTrail.
+    Cloudtrail,
+}
+
+/// The log.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Print the log as JSON lines: position, recorded_at and the decoded event.
+    Dump {
+        /// Only this topic.
+        #[arg(long)]
+        topic: Option<String>,
+        /// Where to begin: an offset (in every partition), a time (RFC 3339), or TOPIC/PARTITION/OFFSET (only there).
+        #[arg(long, value_name = "POSITION")]
+        from: Option<String>,
+    },
+}
+
+/// Dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DeadLettersCommand {
+    /// List them: view, position, time and reason.
+    List {
+        /// Only of this view.
+        #[arg(long)]
+        view: Option<String>,
+    },
+    /// Show one with its bytes.
+    Show {
+        /// The view.
+        view: String,
+        /// TOPIC/PARTITION/OFFSET, as `list` prints it.
+        position: String,
+    },
+}
+
+fn permission_values() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(Permission::ALL.map(Permission::name))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

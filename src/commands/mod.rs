@@ -1,0 +1,60 @@
+//! The commands, a file each.
+
+mod account;
+mod check_config;
+pub mod completions;
+mod customer;
+mod dead_letters;
+mod demo;
+mod import;
+mod log;
+mod permission;
+mod rebuild;
+mod serve;
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use annals_access::{Permission, Secret};
+use anyhow::{Context, bail};
+
+use crate::cli::Command;
+use crate::config::Config;
+
+/// Longest password that is read from standard input.
+const MAX_PASSWORD_INPUT_BYTES: u64 = 4_096;
+
+/// Runs a command.
+pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo { listen, rate } => demo::run(&config, listen, rate).await,
+        Command::Serve { listen } => serve::run(&config, listen).await,
+        Command::Customer(command) => customer::run(&config, command).await,
+        Command::Account(command) => account::run(&config, command).await,
+        Command::Permission(command) => permission::run(&config, command).await,
+        Command::Import(arguments) => import::run(&config, arguments).await,
+        Command::Log(command) => log::run(&config, command).await,
+        Command::Rebuild { view } => rebuild::run(&config, &view).await,
+        Command::DeadLetters(command) => dead_letters::run(&config, command).await,
+        Command::CheckConfig => check_config::run(&config).await,
+        Command::Completions { shell } => completions::run(shell),
+    }
+}
+
+/// Reads one line from standard input as a password. The line's end is not part of it.
+fn read_password() -> anyhow::Result<Secret> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(MAX_PASSWORD_INPUT_BYTES)
+        .read_to_string(&mut text)
+        .context("the password on standard input cannot be read")?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        bail!("there is no password on standard input");
+    }
+    Ok(Secret::new(line))
+}
+
+fn permissions(names: &[String]) -> anyhow::Result<Vec<Permission>> {
+    names.iter().map(|name| name.parse().map_err(anyhow::Error::new)).collect()
+}

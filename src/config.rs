@@ -1,0 +1,118 @@
+//! Configuration: by flag, by environment, by `annals.toml`, in that order. Flag and environment are clap's; this
+//! file adds the third and the defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::cli::{Global, LogFormat};
+
+/// The file that is read when none is named.
+const DEFAULT_FILE: &str = "annals.toml";
+
+/// Where the server listens unless told otherwise.
+const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8400);
+
+/// What `annals.toml` may hold. An unknown key is an error, so that a misspelt one is not ignored.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+    request_timeout_seconds: Option<u64>,
+    secure_cookies: Option<bool>,
+}
+
+/// The settings of one run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    data: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    /// Filter of the log; `None` for the command's own default.
+    pub log: Option<String>,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// How long a request may take.
+    pub request_timeout: std::time::Duration,
+    /// Whether cookies are marked `Secure`: set it when a proxy serves annals over TLS.
+    pub secure_cookies: bool,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads the file and lays flags and environment over it.
+    pub fn load(global: &Global) -> anyhow::Result<Self> {
+        let path = match &global.config {
+            Some(path) => Some(path.clone()),
+            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()),
+        };
+        let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
+        let timeout = file.request_timeout_seconds.unwrap_or(10);
+        if !(1..=600).contains(&timeout) {
+            bail!("`request_timeout_seconds` is {timeout}; it must be between 1 and 600");
+        }
+        Ok(Self {
+            data: global.data.clone().or(file.data),
+            listen: file.listen,
+            log: global.log.clone().or(file.log),
+            log_format: global.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            request_timeout: std::time::Duration::from_secs(timeout),
+            secure_cookies: file.secure_cookies.unwrap_or(false),
+            file: path,
+        })
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> anyhow::Result<&Path> {
+        self.data
+            .as_deref()
+            .context("name the data directory with --data DIR, ANNALS_DATA, or `data` in annals.toml")
+    }
+
+    /// Where to listen, unless the flag or the environment said so.
+    pub fn listen(&self, flag: Option<SocketAddr>) -> SocketAddr {
+        flag.or(self.listen).unwrap_or(DEFAULT_LISTEN)
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<File> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("`{}` is not a valid configuration", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, data: Option<&str>) -> anyhow::Result<Config> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("annals.toml");
+        std::fs::write(&path, text)?;
+        Config::load(&Global { data: data.map(Into::into), config: Some(path), log: None, log_format: None })
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file() -> anyhow::Result<()> {
+        let text = "data = '/from/file'\nlisten = '127.0.0.1:9000'";
+        assert_eq!(load(text, None)?.data()?, Path::new("/from/file"));
+        let config = load(text, Some("/from/flag"))?;
+        assert_eq!(config.data()?, Path::new("/from/flag"));
+        assert_eq!(config.listen(None).port(), 9000);
+        assert_eq!(config.listen(Some(DEFAULT_LISTEN)).port(), 8400);
+        Ok(())
+    }
+
+    #[test]
+    fn a_misspelt_key_and_an_impossible_value_are_named() {
+        let message = |text| format!("{:#}", load(text, None).expect_err("must be refused"));
+        assert!(message("lisen = '127.0.0.1:9000'").contains("lisen"));
+        assert!(message("request_timeout_seconds = 0").contains("request_timeout_seconds"));
+    }
+}
