@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod installation;
 mod output;
+mod server;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -51,7 +51,7 @@ enum Exit {
 /// What the reading half hands to the writing half.
 enum Step {
     Batch(Decoded),
-    Revoked(#[expect(dead_code, reason = "dropping it is its use")] RevocationGuard),
+    Revoked(RevocationGuard),
 }
 
 impl<V: View> Projector<V> {

@@ -46,7 +46,7 @@ mod tests {
     async fn a_handler_answers_panics_or_takes_too_long() {
         assert_eq!(guarded(LIMIT, async { 1 }).await, Ok(1));
         assert_eq!(guarded(Duration::ZERO, std::future::pending::<()>()).await, Err(Interruption::TimedOut));
-        let panics = async { Option::<u8>::None.unwrap() };
+        let panics = async { u8::try_from(300_u16).unwrap() };
         assert_eq!(guarded(LIMIT, panics).await, Err(Interruption::Panicked));
     }
 

@@ -64,7 +64,11 @@ async fn look_at_log_and_views(state: &ApiState) {
         match ViewProgress::read(view, topics, &ends).await {
             Ok(progress) => show(&progress),
             Err(error) => {
-                tracing::warn!(view = view.view(), error = chain(&error), "the view's positions cannot be read");
+                tracing::warn!(
+                    view = view.view(),
+                    error = chain(&error),
+                    "the view's positions cannot be read"
+                );
             }
         }
     }

@@ -50,11 +50,25 @@ pub(crate) fn answered(method: &Method, answer: &Answer, took: Duration) {
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     // Whoever watches over this process asks every few seconds.
     if *dialect == crate::health::DIALECT {
-        tracing::debug!(method, dialect, function, status, outcome, duration_ms,
-            "{method} {function}: {status} in {duration_ms} ms");
+        tracing::debug!(
+            method,
+            dialect,
+            function,
+            status,
+            outcome,
+            duration_ms,
+            "{method} {function}: {status} in {duration_ms} ms"
+        );
     } else {
-        tracing::info!(method, dialect, function, status, outcome, duration_ms,
-            "{method} {dialect} {function}: {status} {outcome} in {duration_ms} ms");
+        tracing::info!(
+            method,
+            dialect,
+            function,
+            status,
+            outcome,
+            duration_ms,
+            "{method} {dialect} {function}: {status} {outcome} in {duration_ms} ms"
+        );
     }
 }
 

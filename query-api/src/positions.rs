@@ -41,16 +41,15 @@ impl PartitionProgress {
 
 impl ViewProgress {
     /// Reads the progress of the generation that queries read now.
-    pub(crate) async fn read(
-        view: &Followed,
-        topics: &[Topic],
-        ends: &[LogEnd],
-    ) -> Result<Self, StoreError> {
+    pub(crate) async fn read(view: &Followed, topics: &[Topic], ends: &[LogEnd]) -> Result<Self, StoreError> {
         let reader = view.current();
         let positions = reader.positions().await?;
         let position_of = |partition: &Partition| {
             // A partition that is not there was never folded.
-            positions.iter().find(|stored| stored.partition == *partition).map_or(0, |stored| stored.next_offset)
+            positions
+                .iter()
+                .find(|stored| stored.partition == *partition)
+                .map_or(0, |stored| stored.next_offset)
         };
         let partitions = ends
             .iter()

@@ -35,7 +35,7 @@ pub fn router(state: ApiState) -> Router {
     if let Ok(runtime) = Handle::try_current() {
         // Without a runtime, or when the log cannot be read just now, the first question to `/readyz` does it.
         let app = Arc::clone(&app);
-        runtime.spawn(async move { app.readiness.note_log_ends(&app.state).await.ok() });
+        runtime.spawn(async move { app.readiness.note_log_ends(&app.state).await.is_ok() });
     }
     // One handler for everything, so that no path, method or body gets an answer of axum's own.
     Router::new().fallback(answer).with_state(app)

@@ -31,7 +31,10 @@ mod tests {
             email: "ada@example.com".to_owned(),
             customer: Customer { id: id(1), name: "home".to_owned(), time_zone: Tz::UTC },
             sign_in_id: None,
-            grants: Grants::new(id(1), grants.iter().map(|(customer, permission)| (id(*customer), *permission))),
+            grants: Grants::new(
+                id(1),
+                grants.iter().map(|(customer, permission)| (id(*customer), *permission)),
+            ),
         }
     }
 

@@ -189,12 +189,17 @@ fn invalid(name: &str, problem: &str) -> PapiError {
 }
 
 fn within_size(part: &str, bytes: &[u8]) -> Result<(), PapiError> {
-    if bytes.len() > MAX_BODY_BYTES {
-        return Err(PapiError::invalid_parameter(&format!(
-            "the {part} is longer than {MAX_BODY_BYTES} bytes"
-        )));
-    }
-    Ok(())
+    if bytes.len() > MAX_BODY_BYTES { Err(too_long(part)) } else { Ok(()) }
+}
+
+/// A body of more than [`MAX_BODY_BYTES`], of which the rest need not be kept to say so.
+#[must_use]
+pub fn body_too_long() -> PapiError {
+    too_long("body")
+}
+
+fn too_long(part: &str) -> PapiError {
+    PapiError::invalid_parameter(&format!("the {part} is longer than {MAX_BODY_BYTES} bytes"))
 }
 
 fn is_form(content_type: Option<&str>) -> bool {

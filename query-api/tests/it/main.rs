@@ -1,0 +1,15 @@
+//! The HTTP layer over real connections, on real files: one binary, a module per topic.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod any_request;
+mod auditlog;
+mod authentication;
+mod events;
+mod http;
+mod isolation;
+mod markup;
+mod operations;
+mod routing;
+mod serving;
+mod session;
+mod world;
