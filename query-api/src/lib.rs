@@ -5,7 +5,6 @@
 //! What every dialect needs stands beside them: `scope` (which audit events a caller sees), `guard` (time limit and
 //! panics), `positions` (how far each view is), `body` (reading one, bounded) and `observe` (log line and metrics).
 #![forbid(unsafe_code)]
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 
 pub mod papi;
 pub mod serve;

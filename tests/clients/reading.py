@@ -238,7 +238,7 @@ def cloudtrail_event(record):
     entity = (resource.get("type"), resource.get("ARN") or resource.get("ARNPrefix"))
     if not entity[1]:
         entity = ("service", source)
-    read_only = record.get("readOnly")
+    read_only = {"true": True, "false": False}.get(str(record.get("readOnly")).lower())
     if name == "ConsoleLogin":
         good = (record.get("responseElements") or {}).get("ConsoleLogin") == "Success"
         shown = ("SUCCESSFUL_LOGIN", "authentication", "INFO") if good else ("FAILED_LOGIN", "authentication", "WARNING")

@@ -156,19 +156,29 @@ BAD_LINES = {
 }
 
 
+def import_bad(annals, file, line):
+    """Imports a file with one bad line, for a program and for people: both must name the line and say why."""
+    done = annals.run("import", "windows-security", file, "--customer", CUSTOMER, "--json", status=None)
+    assert done.returncode not in (0, 101) and done.returncode > 0, done
+    summary = json.loads(done.stdout)
+    assert summary["failed"] == 1
+    (failure,) = summary["failures"]
+    assert (failure["file"], failure["line"]) == (str(file), line) and failure["reason"]
+    again = annals.run("import", "windows-security", file, "--customer", CUSTOMER, status=done.returncode)
+    said = again.stdout + again.stderr
+    assert re.search(rf"\b{line}\b[^\n]*{re.escape(failure['reason'])}", said), said
+    assert "panicked" not in said
+    return summary
+
+
 @pytest.mark.parametrize("last", [True, False], ids=["last line", "in the middle"])
 @pytest.mark.parametrize("bad", BAD_LINES.values(), ids=BAD_LINES.keys())
 def test_a_bad_line_is_named_and_the_rest_goes_on(annals, tmp_path, bad, last):
     file = tmp_path / "records.jsonl"
     lines = [good_line(1), good_line(2), bad] if last else [good_line(1), bad, good_line(2)]
     file.write_bytes(b"\n".join(lines))
-    done = annals.run("import", "windows-security", file, "--customer", CUSTOMER, "--json", status=None)
-    assert done.returncode not in (0, 101) and done.returncode > 0, done
-    summary = json.loads(done.stdout)
-    assert (summary["read"], summary["published"], summary["failed"]) == (3, 2, 1)
-    # The line's number and why it could not be read.
-    assert re.search(rf"\b{3 if last else 2}\b", done.stderr), done.stderr
-    assert "panicked" not in done.stderr
+    summary = import_bad(annals, file, 3 if last else 2)
+    assert (summary["read"], summary["published"]) == (3, 2)
 
 
 def test_a_line_of_100_megabytes_is_refused_and_the_rest_goes_on(annals, tmp_path):
@@ -178,10 +188,7 @@ def test_a_line_of_100_megabytes_is_refused_and_the_rest_goes_on(annals, tmp_pat
         for _ in range(100):
             output.write(b"x" * 1_000_000)
         output.write(b'"}\n' + good_line(2) + b"\n")
-    done = annals.run("import", "windows-security", file, "--customer", CUSTOMER, "--json", status=None)
-    summary = json.loads(done.stdout)
-    assert (summary["published"], summary["failed"]) == (2, 1)
-    assert done.returncode != 0 and re.search(r"\b2\b", done.stderr), done.stderr
+    assert import_bad(annals, file, 2)["published"] == 2
 
 
 def test_a_file_that_is_not_there_and_an_unknown_customer_are_named(annals, dataset, tmp_path):

@@ -24,7 +24,7 @@ mod system;
 use annals_access::{Customer, Permission, Principal};
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONTENT_TYPE, SET_COOKIE};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use percent_encoding::percent_decode_str;
@@ -258,6 +258,8 @@ fn respond(app: &App, format: Format, function: &'static str, reply: Reply) -> A
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Credentials may stand in the URL, and names in the answer: nothing between client and server may keep either.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.extend(reply.cookie.header(app.state.settings.tls).map(|value| (SET_COOKIE, value)));
     Answer { response, dialect: DIALECT, function, outcome }
 }

@@ -101,7 +101,10 @@ pub(crate) fn logoff(id: u128, customer: Uuid, at: &str, user: u128, account: &s
         host: "HOST".to_owned(),
         logon_id: Some("0x1".to_owned()),
         identity: HostIdentity::Person,
-        personal: PersonalData::Personal(Personal { account: Some(account.to_owned()), ..Personal::default() }),
+        personal: PersonalData::Personal(Personal {
+            account: Some(account.to_owned()),
+            ..Personal::default()
+        }),
     }
     .into()
 }

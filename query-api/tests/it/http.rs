@@ -111,7 +111,8 @@ impl Ask {
 
     /// The bytes on the wire.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mut bytes = format!("{} {} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n", self.method, self.target);
+        let mut bytes =
+            format!("{} {} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n", self.method, self.target);
         bytes.reserve(self.headers.len() + self.body.len() + 2);
         let mut bytes = bytes.into_bytes();
         bytes.extend_from_slice(&self.headers);

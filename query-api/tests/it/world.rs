@@ -10,11 +10,11 @@ use annals_bus::{Bus, EmbeddedBus, ReadLimit, Record};
 use annals_query_api::{ApiSettings, ApiState, Component, ComponentState, router, serve};
 use annals_schemas::{Event, TOPICS, codec};
 use annals_store::sqlite::SqliteViewStore;
-use annals_store::{Advance, ControlDb, DataDir, Followed, ViewStore};
+use annals_store::{Advance, ControlDb, DataDir, Followed, Partition, ViewStore};
 use annals_views::audit_log::AuditLog;
 use annals_views::logged_on_users::LoggedOnUsers;
 use annals_views::{LogEvent, View};
-use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,6 +36,7 @@ pub(crate) struct World {
     pub(crate) access: Access,
     pub(crate) clock: Clock,
     pub(crate) components: Arc<Mutex<Vec<Component>>>,
+    state: ApiState,
     bus: EmbeddedBus,
     audit_log: SqliteViewStore,
     logged_on_users: SqliteViewStore,
@@ -54,7 +55,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let directory = DataDir::create(folder.path()).unwrap();
         let control = ControlDb::open(&directory).await.unwrap();
-        let clock = Clock::manual(chrono::Utc::now());
+        let clock = Clock::manual(Utc::now());
         let opened = Access::open_with_clock(control.clone(), &directory, clock.clone()).await.unwrap();
         let topics: Vec<_> = TOPICS.iter().map(|topic| (topic.name, topic.partitions)).collect();
         let bus = EmbeddedBus::open(&directory, &topics).await.unwrap();
@@ -77,12 +78,13 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, router(state), async { drop(stopped.await) }));
+        let serving = tokio::spawn(serve(listener, router(state.clone()), async { drop(stopped.await) }));
         Self {
             server,
             access: opened.access,
             clock,
             components,
+            state,
             bus,
             audit_log: audit_store,
             logged_on_users: users_store,
@@ -102,7 +104,12 @@ impl World {
         self.access.add_customer(name, "UTC", &Author::command_line()).await.unwrap()
     }
 
-    pub(crate) async fn account(&self, email: &str, customer: &Customer, permissions: &[Permission]) -> uuid::Uuid {
+    pub(crate) async fn account(
+        &self,
+        email: &str,
+        customer: &Customer,
+        permissions: &[Permission],
+    ) -> uuid::Uuid {
         let by = Author::command_line();
         let password = Secret::new(PASSWORD);
         self.access.add_account(email, &customer.name, permissions, password, &by).await.unwrap().id
@@ -158,6 +165,18 @@ impl World {
         }
     }
 
+    /// Appends an event at another time than its own, and lets the views see it.
+    pub(crate) async fn append_at(&self, event: &Event, recorded_at: DateTime<Utc>) {
+        let record = Record {
+            key: Some(event.key().into()),
+            value: codec::encode(event).unwrap().into(),
+            headers: Vec::new(),
+            recorded_at: Some(recorded_at),
+        };
+        self.bus.append(event.event_type().topic().name, vec![record]).await.unwrap();
+        self.fold().await;
+    }
+
     /// Appends events and lets the views see them.
     pub(crate) async fn publish(&self, events: &[Event]) {
         self.append(events).await;
@@ -175,10 +194,18 @@ impl World {
         fold::<AuditLog>(&self.bus, &self.audit_log).await;
     }
 
+    /// Another server on the same directory, as after a restart of the process.
+    pub(crate) async fn second_server(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, router(self.state.clone()), std::future::pending()));
+        server
+    }
+
     /// Events that wait in the outbox, oldest first.
     pub(crate) async fn outbox(&self) -> Vec<Event> {
         let entries = self.access.outbox(u32::MAX).await.unwrap();
-        entries.iter().map(|entry| codec::decode(&entry.value, &NoIds).unwrap()).collect()
+        entries.iter().map(|entry| codec::decode(&entry.value, &codec::NoRegistry).unwrap()).collect()
     }
 
     /// Forgets what waits in the outbox.
@@ -191,7 +218,8 @@ impl World {
     /// Appends what waits in the outbox, and lets the views see it.
     pub(crate) async fn relay(&self) {
         for entry in self.access.outbox(u32::MAX).await.unwrap() {
-            let record = Record { key: Some(entry.key.into()), value: entry.value.into(), ..Record::default() };
+            let record =
+                Record { key: Some(entry.key.into()), value: entry.value.into(), ..Record::default() };
             self.bus.append(&entry.topic, vec![record]).await.unwrap();
             self.access.outbox_done(&[entry.sequence]).await.unwrap();
         }
@@ -206,15 +234,7 @@ pub(crate) fn number(id: &Value) -> u64 {
 
 /// Names of events in the order of writing.
 pub(crate) fn names(events: &[Event]) -> Vec<String> {
-    events.iter().map(|event| annals_schemas::present(event).name.into()).collect()
-}
-
-struct NoIds;
-
-impl codec::SchemaIds for NoIds {
-    fn fingerprint(&self, _schema_id: u32) -> Option<codec::Fingerprint> {
-        None
-    }
+    events.iter().map(|event| annals_schemas::present(event).name).collect()
 }
 
 async fn view<V: View>(control: &ControlDb, directory: &DataDir) -> (Followed, SqliteViewStore) {
@@ -224,28 +244,34 @@ async fn view<V: View>(control: &ControlDb, directory: &DataDir) -> (Followed, S
 }
 
 async fn fold<V: View>(bus: &EmbeddedBus, store: &SqliteViewStore) {
-    let positions = store.positions().await.unwrap();
     for topic in V::topics() {
         for partition in bus.partitions(topic.name).await.unwrap() {
-            let from = positions.iter().find(|at| at.partition == partition).map_or(0, |at| at.next_offset);
-            let records = bus.read(&partition, from, ReadLimit::default()).await.unwrap();
-            let Some(last) = records.last() else { continue };
-            let to = last.offset + 1;
-            let batch = records
-                .iter()
-                .map(|record| LogEvent {
-                    partition: partition.clone(),
-                    offset: record.offset,
-                    recorded_at: record.recorded_at,
-                    misplaced: false,
-                    event: codec::decode(&Bytes::clone(&record.value), &NoIds).unwrap(),
-                })
-                .collect();
-            let prepared = V::prepare(store, batch).await.unwrap();
-            let mut tx = store.begin().await.unwrap();
-            tx.advance(&[Advance { partition, from, to, last_event_id: None }]).await.unwrap();
-            V::apply(&mut *tx, prepared).await.unwrap();
-            tx.commit().await.unwrap();
+            while fold_batch::<V>(bus, store, &partition).await {}
         }
     }
+}
+
+/// Folds the next records of a partition; says whether there were any.
+async fn fold_batch<V: View>(bus: &EmbeddedBus, store: &SqliteViewStore, partition: &Partition) -> bool {
+    let positions = store.positions().await.unwrap();
+    let from = positions.iter().find(|at| at.partition == *partition).map_or(0, |at| at.next_offset);
+    let records = bus.read(partition, from, ReadLimit::default()).await.unwrap();
+    let Some(last) = records.last() else { return false };
+    let to = last.offset + 1;
+    let batch = records
+        .iter()
+        .map(|record| LogEvent {
+            partition: partition.clone(),
+            offset: record.offset,
+            recorded_at: record.recorded_at,
+            misplaced: false,
+            event: codec::decode(&record.value, &codec::NoRegistry).unwrap(),
+        })
+        .collect();
+    let prepared = V::prepare(store, batch).await.unwrap();
+    let mut tx = store.begin().await.unwrap();
+    tx.advance(&[Advance { partition: partition.clone(), from, to, last_event_id: None }]).await.unwrap();
+    V::apply(&mut *tx, prepared).await.unwrap();
+    tx.commit().await.unwrap();
+    true
 }

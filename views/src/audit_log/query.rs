@@ -26,6 +26,10 @@ pub const MAX_FILTER_VALUES: usize = 1_000;
 /// Arms of one merged query; SQLite takes at most 500. Beyond it the rows are sorted instead.
 const MAX_ARMS: usize = 400;
 
+/// Values that one merged query binds; SQLite takes at most 32,766. Every arm repeats the filters that do not lead, so
+/// that a few long lists are too many. Beyond it the rows are sorted instead.
+const MAX_MERGED_VALUES: usize = 30_000;
+
 /// Whose events the caller may see. Made in one place, from the caller's grants; every query carries one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
@@ -296,7 +300,7 @@ impl Statement {
         let arms = arms(found);
         statement.sql.push_str("WITH page AS (");
         match by_time {
-            Some(direction) if query.event_ids.is_none() && arms.len() <= MAX_ARMS => {
+            Some(direction) if query.event_ids.is_none() && can_be_merged(&arms, found) => {
                 for (index, arm) in arms.iter().enumerate() {
                     statement.sql.push_str(if index == 0 { "" } else { " UNION ALL " });
                     statement.sql.push_str("SELECT id, at, event_id FROM events WHERE ");
@@ -436,6 +440,12 @@ fn arms(found: &Resolved) -> Vec<Arm> {
         arms.push(Arm { customer: -1, leader: None, own: true });
     }
     arms
+}
+
+fn can_be_merged(arms: &[Arm], found: &Resolved) -> bool {
+    // Customer, leader, start and end, and at most every id of every filter.
+    let listed: usize = found.filters().filter_map(|(_, ids)| ids).map(<[i64]>::len).sum();
+    arms.len() <= MAX_ARMS && arms.len() * (4 + found.callers.len() + listed) <= MAX_MERGED_VALUES
 }
 
 const JOINS: &str = "JOIN customers ON customers.id = events.customer
