@@ -35,6 +35,10 @@ const APPEND: usize = 1_000;
 const TRANSACTION: usize = 20_000;
 const PASSWORD: &str = "bench-password";
 
+/// The program's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     // `cargo test --benches` runs benchmarks too, to see that they still work: then a few events are enough.
     let measuring = std::env::args().any(|argument| argument == "--bench");
@@ -111,7 +115,7 @@ async fn bare_inserts(customers: &[uuid::Uuid], count: usize) -> Duration {
         let partition = partition.clone();
         batch.push(LogEvent { partition, offset: offset as u64, recorded_at, misplaced: false, event });
         if batch.len() == TRANSACTION || offset + 1 == count {
-            let prepared = AuditLog::prepare(&store, std::mem::take(&mut batch)).await.unwrap();
+            let prepared = AuditLog::prepare(&store, AuditLog::fold(std::mem::take(&mut batch))).await.unwrap();
             let started = Instant::now();
             let mut tx = store.begin().await.unwrap();
             AuditLog::apply(&mut *tx, prepared).await.unwrap();

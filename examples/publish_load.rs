@@ -91,7 +91,8 @@ async fn main() -> anyhow::Result<()> {
 impl Load {
     /// One publisher: an event after another, until all are published.
     async fn publish(self: Arc<Self>) -> anyhow::Result<()> {
-        while self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        while self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        {
             let event = self.fleet.lock().unwrap_or_else(PoisonError::into_inner).next(Utc::now());
             let id = event.meta().event_id;
             say(&format!("sent {id} {}", hex(&publisher::record(&event)?.value)))?;

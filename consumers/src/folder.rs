@@ -17,39 +17,39 @@ use crate::{ConsumerError, Result};
 /// Records that are decoded without leaving the task; more of them would hold up others.
 const DECODED_IN_PLACE: usize = 64;
 
-/// A decoded batch, ready to be folded.
-#[derive(Debug)]
-pub struct Decoded {
+/// A batch, decoded and folded as far as no state is needed: ready to be written.
+pub struct Batch<V: View> {
+    moves: Vec<Advance>,
+    folded: V::Folded,
+    dead_letters: Vec<DeadLetter>,
+    records: usize,
+}
+
+/// Decodes and folds records. A record that cannot be decoded becomes a dead letter; its neighbours do not notice.
+///
+/// # Errors
+/// [`ConsumerError::Task`] when the work ended by a panic.
+pub async fn decode<V: View>(parts: Vec<PartitionRecords>) -> Result<Batch<V>> {
+    let records: usize = parts.iter().map(|part| part.records.len()).sum();
+    let work = move || {
+        let Decoded { moves, events, dead_letters } = decode_now(parts);
+        Batch { moves, folded: V::fold(events), dead_letters, records }
+    };
+    if records <= DECODED_IN_PLACE {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| ConsumerError::Task(V::NAME))
+}
+
+#[derive(Default)]
+struct Decoded {
     moves: Vec<Advance>,
     events: Vec<LogEvent>,
     dead_letters: Vec<DeadLetter>,
 }
 
-impl Decoded {
-    /// How many records.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.events.len() + self.dead_letters.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// Decodes records. A record that cannot be decoded becomes a dead letter; its neighbours do not notice.
-pub async fn decode(view: &'static str, parts: Vec<PartitionRecords>) -> Result<Decoded> {
-    let count: usize = parts.iter().map(|part| part.records.len()).sum();
-    if count <= DECODED_IN_PLACE {
-        return Ok(decode_now(parts));
-    }
-    tokio::task::spawn_blocking(move || decode_now(parts)).await.map_err(|_| ConsumerError::Task(view))
-}
-
 fn decode_now(parts: Vec<PartitionRecords>) -> Decoded {
-    let mut decoded = Decoded { moves: Vec::new(), events: Vec::new(), dead_letters: Vec::new() };
+    let mut decoded = Decoded::default();
     for part in parts {
         let to = part.next_offset();
         let partitions = topics::find(&part.partition.topic).map(|topic| topic.partitions);
@@ -123,11 +123,10 @@ impl<V: View> Folder<V> {
     /// # Errors
     /// [`StoreError::Fenced`](annals_store::StoreError::Fenced) when another writer came first; anything else that
     /// the database says.
-    pub async fn fold(&self, batch: Decoded) -> Result<()> {
+    pub async fn fold(&self, batch: Batch<V>) -> Result<()> {
         let started = Instant::now();
-        let count = batch.len() as u64;
         let letters = batch.dead_letters;
-        let prepared = V::prepare(&*self.store, batch.events).await?;
+        let prepared = V::prepare(&*self.store, batch.folded).await?;
         crash::point("projector:before-transaction");
         let mut tx = self.store.begin().await?;
         tx.advance(&batch.moves).await?;
@@ -140,7 +139,7 @@ impl<V: View> Folder<V> {
         for letter in &letters {
             tracing::error!(view = V::NAME, position = %letter.partition, offset = letter.offset, reason = letter.reason, "a record cannot be decoded");
         }
-        metrics::counter!("annals_projected_records_total", "view" => V::NAME).increment(count);
+        metrics::counter!("annals_projected_records_total", "view" => V::NAME).increment(batch.records as u64);
         metrics::histogram!("annals_batch_seconds", "view" => V::NAME).record(started.elapsed().as_secs_f64());
         Ok(())
     }

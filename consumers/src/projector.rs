@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
 use crate::error::chain;
-use crate::folder::{self, Decoded, Folder};
+use crate::folder::{self, Batch, Folder};
 use crate::backoff::Backoff;
 use crate::rebuild;
 use crate::status::{State, Status};
@@ -49,8 +49,8 @@ enum Exit {
 }
 
 /// What the reading half hands to the writing half.
-enum Step {
-    Batch(Decoded),
+enum Step<V: View> {
+    Batch(Batch<V>),
     Revoked(RevocationGuard),
 }
 
@@ -136,7 +136,7 @@ impl<V: View> Projector<V> {
         let group = format!("annals.{}.{}", V::NAME, active.number);
         let consumer = self.engine.bus.consumer(&group, &topics, starts, BATCH).await?;
         let (sender, mut steps) = mpsc::channel(DECODED_AHEAD);
-        let mut reading = AbortOnDrop(tokio::spawn(read_ahead(V::NAME, consumer, sender)));
+        let mut reading = AbortOnDrop(tokio::spawn(read_ahead::<V>(consumer, sender)));
         let folder = Folder::<V>::new(Arc::clone(store));
         let mut settled = false;
         self.state.send_replace(State::Running);
@@ -193,23 +193,19 @@ impl<T> Drop for AbortOnDrop<T> {
 }
 
 /// The reading half. Ends with an error, or when the writing half is gone.
-async fn read_ahead(
-    view: &'static str,
-    mut consumer: Box<dyn Consumer>,
-    steps: mpsc::Sender<Step>,
-) -> ConsumerError {
+async fn read_ahead<V: View>(mut consumer: Box<dyn Consumer>, steps: mpsc::Sender<Step<V>>) -> ConsumerError {
     loop {
         let step = match consumer.next().await {
             Ok(Delivery::Assigned(_)) => continue,
             Ok(Delivery::Revoked(_, guard)) => Step::Revoked(guard),
-            Ok(Delivery::Records(parts)) => match folder::decode(view, parts).await {
+            Ok(Delivery::Records(parts)) => match folder::decode(parts).await {
                 Ok(batch) => Step::Batch(batch),
                 Err(error) => return error,
             },
             Err(error) => return error.into(),
         };
         if steps.send(step).await.is_err() {
-            return ConsumerError::Task(view);
+            return ConsumerError::Task(V::NAME);
         }
     }
 }

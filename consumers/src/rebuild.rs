@@ -109,7 +109,7 @@ impl<V: View> Builder<'_, V> {
                 }
                 from = part.next_offset();
                 self.done += part.records.len() as u64;
-                self.folder.fold(folder::decode(V::NAME, vec![part]).await?).await?;
+                self.folder.fold(folder::decode(vec![part]).await?).await?;
                 (self.progress)(Progress { done: self.done, total: total.max(self.done) });
             }
         }

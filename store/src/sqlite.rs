@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -359,12 +360,23 @@ pub async fn insert(
     on_conflict: OnConflict,
 ) -> Result<(), sqlx::Error> {
     let rows_per_statement = (MAX_BOUND_VALUES / rows.width()).max(1);
-    for chunk in rows.chunks(rows_per_statement) {
-        let sql = table.sqlite_insert(chunk.len() / rows.width(), on_conflict);
-        let arguments = arguments(chunk.iter())?;
+    let whole = rows_per_statement * rows.width();
+    let whole_sql: Arc<str> = table.sqlite_insert(rows_per_statement, on_conflict).into();
+    let mut chunks = rows.chunks(rows_per_statement);
+    let mut next = chunks.next().map(|chunk| (chunk.len(), arguments(chunk.iter())));
+    while let Some((len, bound)) = next {
         // Only whole chunks are worth a place in the statement cache: the last one has another size each time.
-        let whole = chunk.len() == rows_per_statement * rows.width();
-        sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(whole).execute(&mut *connection).await?;
+        let query = if len == whole {
+            sqlx::query_with(AssertSqlSafe(Arc::clone(&whole_sql)), bound?)
+        } else {
+            let sql = table.sqlite_insert(len / rows.width(), on_conflict);
+            sqlx::query_with(AssertSqlSafe(sql), bound?).persistent(false)
+        };
+        // The engine works on a thread of its own: the next chunk is made ready meanwhile.
+        let prepare_next = async { chunks.next().map(|chunk| (chunk.len(), arguments(chunk.iter()))) };
+        let (done, prepared) = tokio::join!(query.execute(&mut *connection), prepare_next);
+        done?;
+        next = prepared;
     }
     Ok(())
 }

@@ -112,7 +112,10 @@ class Imported(Site):
     @property
     def window(self):
         """A time range that holds what was imported and nothing that happened since."""
-        return {"start_time": shown(min(e.time for e in self.events)), "end_time": shown(max(e.time for e in self.events))}
+        return {
+            "start_time": shown(min(e.time for e in self.events)),
+            "end_time": shown(max(e.time for e in self.events)),
+        }
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ class Dataset:
 
 
 def real_directory():
-    """Where the real records are: ANNALS_REAL_DATA, else shared/data beside the project; None when they are not there."""
+    """Where the real records are: ANNALS_REAL_DATA, else shared/data beside the project; None without either."""
     given = os.environ.get("ANNALS_REAL_DATA")
     directory = Path(given) if given else PROJECT.parent / "shared" / "data"
     if all((directory / name).is_file() for name in FILES):
@@ -74,7 +74,8 @@ def generated_directory():
 def available():
     """The invented and the generated records always, the real ones where they are."""
     datasets = [
-        Dataset("invented", PROJECT / "producers" / "fixtures"), Dataset("generated", Path(generated_directory().name)),
+        Dataset("invented", PROJECT / "producers" / "fixtures"),
+        Dataset("generated", Path(generated_directory().name)),
     ]
     directory = real_directory()
     if directory:

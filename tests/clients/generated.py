@@ -23,13 +23,28 @@ PERSONS = [
     ("BARE", ("plant",), "S-1-0-0"),  # the user before, in capitals and with the SID of nobody
 ]
 NOT_PERSONS = [
-    ("PRESS1$", ("PLANT",), f"{DOMAIN_SID}-1500"), ("SYSTEM", ("NT AUTHORITY",), "S-1-5-18"),
-    ("ANONYMOUS LOGON", ("NT AUTHORITY",), "S-1-5-7"), ("DWM-3", ("Window Manager",), "S-1-5-90-0-3"),
+    ("PRESS1$", ("PLANT",), f"{DOMAIN_SID}-1500"),
+    ("SYSTEM", ("NT AUTHORITY",), "S-1-5-18"),
+    ("ANONYMOUS LOGON", ("NT AUTHORITY",), "S-1-5-7"),
+    ("DWM-3", ("Window Manager",), "S-1-5-90-0-3"),
     ("UMFD-1", ("Font Driver Host",), "S-1-5-96-0-1"),
 ]
 HOSTS = ("PRESS1.plant.example", "press1.plant.example", "PRESS2.plant.example", "GATE")
-ADDRESSES = ("192.0.2.10", "::ffff:192.0.2.10", "192.0.2.11", "198.51.100.7", "2001:DB8::7", "2001:db8:0:0::7",
-             "fe80::9:1%4", "127.0.0.1", "::1", "-", "", "0.0.0.0")
+ADDRESSES = (
+    "192.0.2.10",
+    "::ffff:192.0.2.10",
+    "192.0.2.11",
+    "198.51.100.7",
+    "2001:DB8::7",
+    "2001:db8:0:0::7",
+    "fe80::9:1%4",
+    "127.0.0.1",
+    "::1",
+    "-",
+    "",
+    "0.0.0.0",
+)
+CALLS = (("ListBuckets", True), ("DeleteBucket", False), ("DescribeHosts", None), ("PutObject", None))
 
 
 def stamp(choice, moment, record):
@@ -43,10 +58,14 @@ def stamp(choice, moment, record):
         local = moment - datetime.timedelta(hours=5, minutes=30)
         received = local + datetime.timedelta(seconds=choice.randint(0, 40))
         behind = received + datetime.timedelta(hours=5, minutes=30, seconds=choice.randint(0, 71))
-        record.update({
-            "EventTime": local.strftime("%Y-%m-%d %H:%M:%S"), "EventReceivedTime": received.strftime("%Y-%m-%d %H:%M:%S"),
-            "@timestamp": behind.isoformat(timespec="milliseconds") + "Z", "RecordNumber": choice.randrange(10**9),
-        })
+        record.update(
+            {
+                "EventTime": local.strftime("%Y-%m-%d %H:%M:%S"),
+                "EventReceivedTime": received.strftime("%Y-%m-%d %H:%M:%S"),
+                "@timestamp": behind.isoformat(timespec="milliseconds") + "Z",
+                "RecordNumber": choice.randrange(10**9),
+            }
+        )
     return record
 
 
@@ -56,12 +75,19 @@ def windows_records():
     records = []
     for number in range(LOGONS):
         name, domains, sid = choice.choice(NOT_PERSONS if number % 9 == 0 else PERSONS)
-        moment = BEGIN + datetime.timedelta(seconds=choice.randrange(DAYS * 86400), milliseconds=choice.choice((0, 0, 1, 500, 999)))
+        after = choice.randrange(DAYS * 86400), choice.choice((0, 0, 1, 500, 999))
+        moment = BEGIN + datetime.timedelta(seconds=after[0], milliseconds=after[1])
         record = {
-            "EventID": 4625 if number % 11 == 0 else 4624, "Channel": choice.choice(("Security", "security")),
-            "Hostname": choice.choice(HOSTS), "TargetUserName": name, "TargetDomainName": choice.choice(domains),
-            "TargetUserSid": sid, "TargetLogonId": hex(0x1000 + number), "LogonType": choice.choice(("3", "10", 2)),
-            "IpAddress": choice.choice(ADDRESSES), "Message": "An account was logged on.\r\n\r\nSubject:\r\n",
+            "EventID": 4625 if number % 11 == 0 else 4624,
+            "Channel": choice.choice(("Security", "security")),
+            "Hostname": choice.choice(HOSTS),
+            "TargetUserName": name,
+            "TargetDomainName": choice.choice(domains),
+            "TargetUserSid": sid,
+            "TargetLogonId": hex(0x1000 + number),
+            "LogonType": choice.choice(("3", "10", 2)),
+            "IpAddress": choice.choice(ADDRESSES),
+            "Message": "An account was logged on.\r\n\r\nSubject:\r\n",
         }
         if sid is None:
             del record["TargetUserSid"]
@@ -77,23 +103,38 @@ def windows_records():
     return records
 
 
+def cloud_record(series, number, moment, user="ada", **more):
+    """One record of a cloud user's call; `series` and `number` are its id."""
+    return {
+        "eventID": f"{series:08}-0000-4000-8000-{number:012}",
+        "eventTime": f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}",
+        "eventSource": "s3.amazonaws.com",
+        "eventName": "ListBuckets",
+        "readOnly": True,
+        "sourceIPAddress": "192.0.2.9",
+        "userIdentity": {"type": "IAMUser", "userName": user, "arn": f"arn:aws:iam::42:user/{number}"},
+        **more,
+    }
+
+
 def cloud_records():
     """Calls of a few cloud users."""
     choice = random.Random(7)
     for number in range(120):
         user = choice.choice(("Ada", "ada", "user0"))
-        name, read_only = choice.choice((("ListBuckets", True), ("DeleteBucket", False), ("DescribeHosts", None), ("PutObject", None)))
-        record = {
-            "eventID": f"10000000-0000-4000-8000-{number:012}", "eventSource": "s3.amazonaws.com", "eventName": name,
-            "eventTime": (BEGIN + datetime.timedelta(minutes=choice.randrange(DAYS * 1440))).isoformat() + "Z",
-            "userIdentity": {"type": "IAMUser", "userName": user, "arn": f"arn:aws:iam::42:user/{user}"},
-            "sourceIPAddress": choice.choice(("192.0.2.10", "203.0.113.5", "s3.amazonaws.com")),
-        }
-        yield record if read_only is None else {**record, "readOnly": read_only}
+        name, read_only = choice.choice(CALLS)
+        moment = BEGIN + datetime.timedelta(minutes=choice.randrange(DAYS * 1440))
+        address = choice.choice(("192.0.2.10", "203.0.113.5", "s3.amazonaws.com"))
+        yield cloud_record(1, number, moment, user, eventName=name, readOnly=read_only, sourceIPAddress=address)
+
+
+def write_lines(path, records, ascii_only=False):
+    """Writes records as JSON lines."""
+    with open(path, "w", encoding="utf-8", newline="\n") as output:
+        output.writelines(json.dumps(record, ensure_ascii=ascii_only) + "\n" for record in records)
 
 
 def write(directory):
     """Writes both files."""
-    for name, records in (("windows-security.jsonl", windows_records()), ("cloudtrail.jsonl", cloud_records())):
-        with open(directory / name, "w", encoding="utf-8", newline="\n") as output:
-            output.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    write_lines(directory / "windows-security.jsonl", windows_records())
+    write_lines(directory / "cloudtrail.jsonl", cloud_records())

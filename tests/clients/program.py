@@ -49,12 +49,19 @@ class Annals:
         command = [self.binary, *map(str, arguments), "--data", str(self.data)]
         # The home directory holds no annals.toml, so that nobody's own settings reach the test.
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, cwd=self.home,
-            env=clean_environment(), timeout=COMMAND_SECONDS, check=False,
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=self.home,
+            env=clean_environment(),
+            timeout=COMMAND_SECONDS,
+            check=False,
         )
         if status is not None and done.returncode != status:
             raise AssertionError(
-                f"{command} ended with {done.returncode}, not {status}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+                f"{command} ended with {done.returncode}, not {status}\n"
+                f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
             )
         return done
 
@@ -106,8 +113,13 @@ class Server:
         command = [annals.binary, "serve", "--data", str(annals.data), "--listen", "127.0.0.1:0"]
         with self.output.open("wb") as output, self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
-                cwd=annals.home, env=clean_environment(), start_new_session=True,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                cwd=annals.home,
+                env=clean_environment(),
+                start_new_session=True,
             )
         self.base = None
 
@@ -117,7 +129,8 @@ class Server:
 
     def log(self):
         """What the server wrote, for messages."""
-        return f"--- stdout\n{self.output.read_text(errors='replace')}\n--- stderr\n{self.errors.read_text(errors='replace')[-8000:]}"
+        output, errors = (path.read_text(errors="replace") for path in (self.output, self.errors))
+        return f"--- stdout\n{output}\n--- stderr\n{errors[-8000:]}"
 
     def wait_until_ready(self):
         """Reads the address from the one line on standard output, then polls /readyz."""
@@ -125,7 +138,9 @@ class Server:
 
         def address():
             if not self.running():
-                raise AssertionError(f"the server ended with {self.process.returncode} before it was ready\n{self.log()}")
+                raise AssertionError(
+                    f"the server ended with {self.process.returncode} before it was ready\n{self.log()}"
+                )
             found = re.search(r"^listening on (http://127\.0\.0\.1:\d+)$", self.output.read_text(), re.MULTILINE)
             return found and found.group(1)
 

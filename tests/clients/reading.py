@@ -15,28 +15,61 @@ UTC = datetime.timezone.utc
 UNSAID = object()
 
 SUBJECT, TARGET, SESSION, SERVICE_INSTALLER, LOG_CLEARER = "subject", "target", "session", "installer", "clearer"
-KERBEROS = {4768: "KERBEROS_TICKET_REQUESTED", 4769: "KERBEROS_SERVICE_TICKET_REQUESTED",
-            4771: "KERBEROS_PREAUTHENTICATION_FAILED", 4776: "CREDENTIALS_VALIDATED"}
-HOST_EVENTS = {4624: ("HOST_LOGON", "INFO"), 4625: ("FAILED_HOST_LOGON", "WARNING"),
-               4634: ("HOST_LOGOFF", "INFO"), 4647: ("HOST_LOGOFF", "INFO")}
-SESSIONS = {4778: "REMOTE_SESSION_RECONNECTED", 4779: "REMOTE_SESSION_DISCONNECTED",
-            4800: "WORKSTATION_LOCKED", 4801: "WORKSTATION_UNLOCKED"}
-USER_CHANGES = {4720: "USER_CREATED", 4722: "USER_ENABLED", 4723: "USER_PASSWORD_CHANGED",
-                4724: "USER_PASSWORD_RESET", 4725: "USER_DISABLED", 4726: "USER_DELETED", 4738: "USER_CHANGED",
-                4740: "USER_LOCKED_OUT", 4767: "USER_UNLOCKED", 4781: "USER_RENAMED"}
-GROUP_CHANGES = {**dict.fromkeys((4727, 4731, 4754), "GROUP_CREATED"),
-                 **dict.fromkeys((4728, 4732, 4756), "GROUP_MEMBER_ADDED"),
-                 **dict.fromkeys((4729, 4733, 4757), "GROUP_MEMBER_REMOVED"),
-                 **dict.fromkeys((4730, 4734, 4758), "GROUP_DELETED")}
-POLICIES = {4719: ("AUDIT_POLICY_CHANGED", "policy", "SubcategoryGuid"),
-            4739: ("DOMAIN_POLICY_CHANGED", "domain", "DomainName"),
-            4907: ("AUDIT_SETTINGS_CHANGED", "object", "ObjectName")}
+KERBEROS = {
+    4768: "KERBEROS_TICKET_REQUESTED",
+    4769: "KERBEROS_SERVICE_TICKET_REQUESTED",
+    4771: "KERBEROS_PREAUTHENTICATION_FAILED",
+    4776: "CREDENTIALS_VALIDATED",
+}
+HOST_EVENTS = {
+    4624: ("HOST_LOGON", "INFO"),
+    4625: ("FAILED_HOST_LOGON", "WARNING"),
+    4634: ("HOST_LOGOFF", "INFO"),
+    4647: ("HOST_LOGOFF", "INFO"),
+}
+SESSIONS = {
+    4778: "REMOTE_SESSION_RECONNECTED",
+    4779: "REMOTE_SESSION_DISCONNECTED",
+    4800: "WORKSTATION_LOCKED",
+    4801: "WORKSTATION_UNLOCKED",
+}
+USER_CHANGES = {
+    4720: "USER_CREATED",
+    4722: "USER_ENABLED",
+    4723: "USER_PASSWORD_CHANGED",
+    4724: "USER_PASSWORD_RESET",
+    4725: "USER_DISABLED",
+    4726: "USER_DELETED",
+    4738: "USER_CHANGED",
+    4740: "USER_LOCKED_OUT",
+    4767: "USER_UNLOCKED",
+    4781: "USER_RENAMED",
+}
+GROUP_CHANGES = {
+    **dict.fromkeys((4727, 4731, 4754), "GROUP_CREATED"),
+    **dict.fromkeys((4728, 4732, 4756), "GROUP_MEMBER_ADDED"),
+    **dict.fromkeys((4729, 4733, 4757), "GROUP_MEMBER_REMOVED"),
+    **dict.fromkeys((4730, 4734, 4758), "GROUP_DELETED"),
+}
+POLICIES = {
+    4719: ("AUDIT_POLICY_CHANGED", "policy", "SubcategoryGuid"),
+    4739: ("DOMAIN_POLICY_CHANGED", "domain", "DomainName"),
+    4907: ("AUDIT_SETTINGS_CHANGED", "object", "ObjectName"),
+}
 TASKS = {4698: "SCHEDULED_TASK_CREATED", 4699: "SCHEDULED_TASK_DELETED", 4702: "SCHEDULED_TASK_CHANGED"}
 
 SERVICE_NAMES = {"SYSTEM", "ANONYMOUS LOGON", "LOCAL SERVICE", "NETWORK SERVICE"}
 SERVICE_SIDS = {"S-1-5-18", "S-1-5-19", "S-1-5-20", "S-1-5-7"}
-COLLECTOR_FIELDS = {"@timestamp", "@version", "tags", "host", "port", "EventReceivedTime", "SourceModuleName",
-                    "SourceModuleType"}
+COLLECTOR_FIELDS = {
+    "@timestamp",
+    "@version",
+    "tags",
+    "host",
+    "port",
+    "EventReceivedTime",
+    "SourceModuleName",
+    "SourceModuleType",
+}
 
 
 @dataclass(frozen=True)
@@ -131,7 +164,9 @@ def windows_actor(record, number, whose):
         sid = record.get("UserID")
         return (record.get("AccountName"), record.get("Domain"), sid) if sid else (None, None, None)
     message = record.get("Message") or ""
-    found = [re.search(rf"{label}:[ \t]*([^\r\n]+)", message) for label in ("Account Name", "Domain Name", "Security ID")]
+    found = [
+        re.search(rf"{label}:[ \t]*([^\r\n]+)", message) for label in ("Account Name", "Domain Name", "Security ID")
+    ]
     return tuple(match and match.group(1).strip() for match in found)
 
 
@@ -146,8 +181,11 @@ def is_person(name, sid):
     """Neither a computer's account nor one of the system's own."""
     upper = name.upper()
     return not (
-        name.endswith("$") or upper in SERVICE_NAMES or upper.startswith(("DWM-", "UMFD-"))
-        or sid in SERVICE_SIDS or (sid or "").startswith(("S-1-5-90-", "S-1-5-96-"))
+        name.endswith("$")
+        or upper in SERVICE_NAMES
+        or upper.startswith(("DWM-", "UMFD-"))
+        or sid in SERVICE_SIDS
+        or (sid or "").startswith(("S-1-5-90-", "S-1-5-96-"))
     )
 
 
@@ -156,6 +194,7 @@ def windows_row(record, channel, number):
 
     What stands for an entity whose field is absent is not said, as in a rename, which has two names.
     """
+
     def get(key):
         return record.get(key, UNSAID)
 
@@ -186,7 +225,14 @@ def windows_row(record, channel, number):
         if number == 1102:
             return "AUDIT_LOG_CLEARED", "audit", "ERROR", "host", get("Hostname"), LOG_CLEARER
         if number in SESSIONS:
-            return SESSIONS[number], "session", "INFO", "host", get("Hostname"), SESSION if number in (4778, 4779) else TARGET
+            return (
+                SESSIONS[number],
+                "session",
+                "INFO",
+                "host",
+                get("Hostname"),
+                SESSION if number in (4778, 4779) else TARGET,
+            )
     if (channel, number) == ("system", 7045):
         return "SERVICE_INSTALLED", "configuration", "WARNING", "service", get("ServiceName"), SERVICE_INSTALLER
     return f"WINDOWS_EVENT_{number}", "windows", "INFO", UNSAID, UNSAID, UNSAID
@@ -216,8 +262,18 @@ def windows_event(record):
         if logged_on and address and not ipaddress.ip_address(address).is_loopback:
             user = user_key(long_name, domain, sid, host)
     return Event(
-        windows_identity(record, channel, number), name, category, severity, account, qualified, address,
-        windows_time(record), entity_type, entity_id, user, record,
+        windows_identity(record, channel, number),
+        name,
+        category,
+        severity,
+        account,
+        qualified,
+        address,
+        windows_time(record),
+        entity_type,
+        entity_id,
+        user,
+        record,
     )
 
 
@@ -241,16 +297,26 @@ def cloudtrail_event(record):
     read_only = {"true": True, "false": False}.get(str(record.get("readOnly")).lower())
     if name == "ConsoleLogin":
         good = (record.get("responseElements") or {}).get("ConsoleLogin") == "Success"
-        shown = ("SUCCESSFUL_LOGIN", "authentication", "INFO") if good else ("FAILED_LOGIN", "authentication", "WARNING")
+        shown = (
+            ("SUCCESSFUL_LOGIN", "authentication", "INFO") if good else ("FAILED_LOGIN", "authentication", "WARNING")
+        )
         entity = (None, None)
-    elif read_only is True or (read_only is None and name.startswith(
-            ("Describe", "Get", "List", "Head", "Lookup", "Search", "AssumeRole"))):
+    elif read_only is True or (
+        read_only is None and name.startswith(("Describe", "Get", "List", "Head", "Lookup", "Search", "AssumeRole"))
+    ):
         shown = (cloud_name(source, name), "cloud_read", "INFO")
     else:
         shown = (cloud_name(source, name), "cloud_change", "WARNING" if record.get("errorCode") else "INFO")
     return Event(
-        ("cloudtrail", record["eventID"]), *shown, account, arn, address_of(record.get("sourceIPAddress")),
-        moment(record.get("eventTime") or record["@timestamp"]), *entity, None, record,
+        ("cloudtrail", record["eventID"]),
+        *shown,
+        account,
+        arn,
+        address_of(record.get("sourceIPAddress")),
+        moment(record.get("eventTime") or record["@timestamp"]),
+        *entity,
+        None,
+        record,
     )
 
 
@@ -282,8 +348,12 @@ def users_logged_on(events, address, start=None, end=None):
         if event.user and event.address == address and within:
             logons.setdefault(event.user, []).append(event)
     users = [
-        User(key, frozenset(event.account for event in found), min(event.time for event in found),
-             max(event.time for event in found))
+        User(
+            key,
+            frozenset(event.account for event in found),
+            min(event.time for event in found),
+            max(event.time for event in found),
+        )
         for key, found in logons.items()
     ]
     return sorted(users, key=lambda user: user.last, reverse=True)

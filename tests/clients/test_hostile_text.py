@@ -4,10 +4,12 @@ JSON keeps every character except U+0000, which becomes U+FFFD. XML replaces wha
 XML answer goes through a real parser, which also normalises line ends unless they were written as references.
 """
 
+import datetime
 import json
 
 import pytest
 
+from generated import cloud_record, write_lines
 from papi import Papi, as_xml_text, from_xml, same_as_json
 from program import until
 
@@ -46,31 +48,28 @@ def out(text):
     return text.replace("\u0000", "\ufffd")
 
 
-def cloud_record(number, text):
+def cloud_text(number, text):
     """A cloud record that shows `text` as its user and as its object."""
-    return {
-        "eventID": f"00000000-0000-4000-8000-{number:012}", "eventTime": "2021-03-04T05:06:07Z", "eventName": "ListObjects",
-        "eventSource": "s3.amazonaws.com", "readOnly": True, "sourceIPAddress": "192.0.2.9",
-        "userIdentity": {"type": "IAMUser", "userName": text, "arn": f"arn:aws:iam::1:user/{number}"},
-        "resources": [{"type": f"T{text}", "ARN": f"{number} {text}"}],
-    }
+    resource = {"type": f"T{text}", "ARN": f"{number} {text}"}
+    return cloud_record(0, number, datetime.datetime(2021, 3, 4, 5, 6, 7), text, resources=[resource])
 
 
 def windows_record(number, text):
     """A Windows record that shows `text` as its account and its host, and has it in its message."""
     return {
-        "EventID": 4624, "Channel": "Security", "Hostname": f"{number} {text}", "TargetUserName": f"u{text}u",
-        "TargetDomainName": text, "TargetUserSid": f"S-1-5-21-1-2-3-{number}", "TargetLogonId": hex(number),
-        "LogonType": "3", "IpAddress": f"192.0.2.{number + 10}", "TimeCreated": f"2021-03-04T06:{number:02}:00Z",
-        "Message": f"{number} {text}", "SubjectUserName": text,
+        "EventID": 4624,
+        "Channel": "Security",
+        "Hostname": f"{number} {text}",
+        "TargetUserName": f"u{text}u",
+        "TargetDomainName": text,
+        "TargetUserSid": f"S-1-5-21-1-2-3-{number}",
+        "TargetLogonId": hex(number),
+        "LogonType": "3",
+        "IpAddress": f"192.0.2.{number + 10}",
+        "TimeCreated": f"2021-03-04T06:{number:02}:00Z",
+        "Message": f"{number} {text}",
+        "SubjectUserName": text,
     }
-
-
-def write_lines(path, records):
-    """One record per line, everything outside ASCII escaped or not by turns: both must read the same."""
-    with path.open("w", encoding="utf-8", newline="\n") as output:
-        for number, record in enumerate(records):
-            output.write(json.dumps(record, ensure_ascii=bool(number % 2)) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +77,9 @@ def hostile(new_site, tmp_path_factory):
     """A site with every text imported in several places."""
     directory = tmp_path_factory.mktemp("hostile")
     cloud, windows = directory / "cloud.jsonl", directory / "windows.jsonl"
-    write_lines(cloud, [cloud_record(number, text) for number, text in enumerate(TEXTS.values())])
-    write_lines(windows, [windows_record(number, text) for number, text in enumerate(TEXTS.values())])
+    # Escaped in one file and not in the other: both must read the same.
+    write_lines(cloud, (cloud_text(number, text) for number, text in enumerate(TEXTS.values())), ascii_only=True)
+    write_lines(windows, (windows_record(number, text) for number, text in enumerate(TEXTS.values())))
 
     def fill(annals, customer):
         for kind, file in (("cloudtrail", cloud), ("windows-security", windows)):
@@ -108,10 +108,16 @@ def test_cloud_texts_come_out_as_they_went_in(hostile, text):
     client = hostile.sign_in()
     shown = [event for event in client.events(**CLOUD) if event["entity_id"].startswith(f"{number} ")]
     assert [(event["account"], event["entity_type"], event["entity_id"]) for event in shown] == [
-        (out(text), out(f"T{text}"), out(f"{number} {text}"))]
-    in_xml = [event for event in xml_data(client, "auditlog/get_events", **CLOUD) if event["entity_id"].startswith(f"{number} ")]
+        (out(text), out(f"T{text}"), out(f"{number} {text}"))
+    ]
+    in_xml = [
+        event
+        for event in xml_data(client, "auditlog/get_events", **CLOUD)
+        if event["entity_id"].startswith(f"{number} ")
+    ]
     assert [(event["account"], event["entity_type"], event["entity_id"]) for event in in_xml] == [
-        tuple(as_xml_text(part) for part in (out(text), out(f"T{text}"), out(f"{number} {text}")))]
+        tuple(as_xml_text(part) for part in (out(text), out(f"T{text}"), out(f"{number} {text}")))
+    ]
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
@@ -140,7 +146,7 @@ def test_the_whole_answer_is_the_same_in_both_forms(hostile):
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 def test_hostile_texts_are_found_by_filters(hostile, text):
-    """Typed back into a filter, a text finds its event. A comma parts values, so a text with one finds nothing of its own."""
+    """Typed back into a filter, a text finds its event. A comma parts values, so a text with one finds nothing."""
     client = hostile.sign_in()
     number = list(TEXTS.values()).index(text)
     found = client.events(portal_entity_ids=out(f"{number} {text}"), **CLOUD)
@@ -150,9 +156,13 @@ def test_hostile_texts_are_found_by_filters(hostile, text):
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 def test_hostile_parameters_come_back_in_a_well_formed_refusal(hostile, text):
     client = hostile.sign_in()
-    for function, parameters in (("auditlog/get_events", {"timezone": text}), ("auditlog/get_events", {"orderby": text}),
-                                 ("auditlog/get_events", {"max_results": text}), ("auditlog/get_events", {"start_time": text}),
-                                 ("session/get_users_logged_on", {"ip_address": text})):
+    for function, parameters in (
+        ("auditlog/get_events", {"timezone": text}),
+        ("auditlog/get_events", {"orderby": text}),
+        ("auditlog/get_events", {"max_results": text}),
+        ("auditlog/get_events", {"start_time": text}),
+        ("session/get_users_logged_on", {"ip_address": text}),
+    ):
         code, message = client.refusal(function, **parameters)
         assert code == 3005, (parameters, message)
         in_xml = from_xml(client.request(f"{function}.xml", params=parameters).content)
@@ -182,8 +192,8 @@ def test_a_lone_surrogate_escape_is_shown_replaced_or_refused_by_line(hostile, t
     """JSON can escape half a character, which is no text. Either way the neighbours go in and the program says so."""
     file = tmp_path / "half.jsonl"
     number = 40 + SURROGATES.index(escape)
-    bad = json.dumps(cloud_record(number, "HALF")).encode().replace(b"HALF", escape)
-    good = json.dumps(cloud_record(number + 20, "whole")).encode()
+    bad = json.dumps(cloud_text(number, "HALF")).encode().replace(b"HALF", escape)
+    good = json.dumps(cloud_text(number + 20, "whole")).encode()
     file.write_bytes(bad + b"\n" + good + b"\n")
     done = hostile.annals.run("import", "cloudtrail", file, "--customer", hostile.customer, "--json", status=None)
     summary = json.loads(done.stdout)
@@ -205,10 +215,12 @@ def test_a_lone_surrogate_escape_is_shown_replaced_or_refused_by_line(hostile, t
 def test_very_long_texts_are_cut_not_refused(hostile, tmp_path):
     """A name of 50,000 characters is shown cut at a character, with a mark, in both forms."""
     file = tmp_path / "long.jsonl"
-    file.write_text(json.dumps(cloud_record(99, "é" * 50_000), ensure_ascii=False) + "\n", encoding="utf-8")
+    write_lines(file, [cloud_text(99, "é" * 50_000)])
     assert hostile.annals.import_files("cloudtrail", hostile.customer, file)["published"] == 1
     client = hostile.sign_in()
-    (event,) = until(lambda: [e for e in client.events(**CLOUD) if e["entity_id"].startswith("99 ")], "the event is shown")
+    (event,) = until(
+        lambda: [e for e in client.events(**CLOUD) if e["entity_id"].startswith("99 ")], "the event is shown"
+    )
     assert event["account"].rstrip("…") == "é" * (len(event["account"]) - 1) and event["account"].endswith("…")
     in_xml = [e for e in xml_data(client, "auditlog/get_events", **CLOUD) if e["entity_id"].startswith("99 ")]
     assert in_xml == [same_as_json(event)]

@@ -12,6 +12,8 @@ from papi import Papi, shown
 from program import until
 
 CUSTOMER = "acme@example.com"
+
+
 @pytest.fixture
 def annals(new_annals):
     """A data directory with one customer and no server."""
@@ -33,11 +35,19 @@ def test_the_first_import_publishes_and_the_second_knows(annals, dataset, import
         assert distinct == len(events) == datasets.REAL_COUNTS[file.name]
     first = annals.import_files(importer, CUSTOMER, file)
     assert (first["read"], first["published"], first["already_known"], first["failed"]) == (
-        len(events), distinct, len(events) - distinct, 0)
+        len(events),
+        distinct,
+        len(events) - distinct,
+        0,
+    )
     assert sum(first["by_event"].values()) == distinct
     second = annals.import_files(importer, CUSTOMER, file)
     assert (second["read"], second["published"], second["already_known"], second["failed"]) == (
-        len(events), 0, len(events), 0)
+        len(events),
+        0,
+        len(events),
+        0,
+    )
 
 
 @pytest.mark.parametrize("importer", datasets.IMPORTERS)
@@ -52,7 +62,7 @@ def test_the_summary_for_people_says_the_same(annals, dataset, importer):
 
 
 def another_record(line):
-    """A record that is not in the file: a copy of one of it with another id, number or, where it has neither, content."""
+    """A record that is not in the file: a copy of one with another id, number or, where it has neither, content."""
     record = json.loads(line)
     if "eventID" in record:
         return {**record, "eventID": "00000000-aaaa-bbbb-cccc-000000000001"}
@@ -89,7 +99,7 @@ def test_two_files_in_one_command_are_one_import(annals, dataset, tmp_path):
     lines = lines_of(dataset.cloudtrail)
     half = len(lines) // 2
     parts = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
-    parts[0].write_bytes(b"\n".join(lines[:half + 1]) + b"\n")
+    parts[0].write_bytes(b"\n".join(lines[: half + 1]) + b"\n")
     parts[1].write_bytes(b"\n".join(lines[half:]) + b"\n")
     summary = annals.import_files("cloudtrail", CUSTOMER, *parts)
     distinct = len(reading.distinct(dataset.lines("cloudtrail")))
@@ -138,11 +148,20 @@ def test_the_log_holds_what_was_imported(imported):
 
 def good_line(number):
     """A record of an unremarkable logon."""
-    return json.dumps({
-        "EventID": 4624, "Channel": "Security", "Hostname": "ws1.example.com", "TargetUserName": "ada",
-        "TargetDomainName": "EXAMPLE", "TargetUserSid": "S-1-5-21-1-2-3-1001", "TargetLogonId": f"0x{number:x}",
-        "LogonType": "3", "IpAddress": "192.0.2.7", "TimeCreated": f"2020-10-18T02:{number:02}:00Z",
-    }).encode()
+    return json.dumps(
+        {
+            "EventID": 4624,
+            "Channel": "Security",
+            "Hostname": "ws1.example.com",
+            "TargetUserName": "ada",
+            "TargetDomainName": "EXAMPLE",
+            "TargetUserSid": "S-1-5-21-1-2-3-1001",
+            "TargetLogonId": f"0x{number:x}",
+            "LogonType": "3",
+            "IpAddress": "192.0.2.7",
+            "TimeCreated": f"2020-10-18T02:{number:02}:00Z",
+        }
+    ).encode()
 
 
 BAD_LINES = {

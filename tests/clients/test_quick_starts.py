@@ -1,7 +1,9 @@
 """The documented quick starts through real curl, and what the known clients of papi rely on.
 
 The commands are typed as the vendor's pages have them, with host and credentials replaced. Each quirk below is one that
-a public client really has; its docstring says which.
+a public client really has; its docstring says which. VC is Lastline's own Python client, TAU VMware's, GOOG Google
+SecOps, XSOAR Palo Alto's; MISP, SHUF (Shuffle) and DXL (OpenDXL) are integrations, GO an independent client, STAT and
+TC scripts.
 """
 
 import json
@@ -18,8 +20,22 @@ from program import clean_environment, until
 def curl(*arguments):
     """Runs curl and returns (status, headers, body)."""
     done = subprocess.run(
-        ["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", "30", "--dump-header", "/dev/stderr", *arguments],
-        capture_output=True, env=clean_environment(), timeout=60, check=False,
+        [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "30",
+            "--dump-header",
+            "/dev/stderr",
+            *arguments,
+        ],
+        capture_output=True,
+        env=clean_environment(),
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, (arguments, done.stderr.decode(errors="replace"))
     headers = done.stderr.decode("latin-1")
@@ -123,8 +139,13 @@ def test_login_answers_the_string_true_and_sets_a_cookie(papi, form):
 
 
 def test_every_login_sets_a_new_value(papi, form):
-    requests = (["-d", form, f"{papi}/login"], ["-d", form, f"{papi}/login.json"], [f"{papi}/ping?{form}"],
-                [f"{papi}/auditlog/get_events?{form}"], [f"{papi}/login?{form}"])
+    requests = (
+        ["-d", form, f"{papi}/login"],
+        ["-d", form, f"{papi}/login.json"],
+        [f"{papi}/ping?{form}"],
+        [f"{papi}/auditlog/get_events?{form}"],
+        [f"{papi}/login?{form}"],
+    )
     values = [cookie_of(curl(*request)[1])[0] for request in requests]
     assert len(set(values)) == len(values)
 
@@ -133,7 +154,7 @@ def test_every_login_sets_a_new_value(papi, form):
 @pytest.mark.parametrize("place", ["body", "query"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_login_by_any_method_place_and_suffix(papi, form, method, place, suffix):
-    """VC logs in without a suffix, TAU with .json, STAT with .xml; GO by GET with a query, GOOG by GET with a form body."""
+    """VC logs in without a suffix, TAU with .json, STAT with .xml; GO by GET with a query, GOOG by GET with a body."""
     url = f"{papi}/login{suffix}"
     request = ["-d", form, url] if place == "body" else [f"{url}?{form}"]
     status, headers, body = curl("-X", method, *request)
@@ -147,9 +168,15 @@ def test_login_by_any_method_place_and_suffix(papi, form, method, place, suffix)
 def test_missing_or_wrong_credentials(site, papi, form):
     """3004 with HTTP 200 and never a cookie that works; also for an empty login, and in XML."""
     wrong = form.replace("battery", "torture")
-    for request in ([f"{papi}/auditlog/get_events"], [f"{papi}/auditlog/get_events?{wrong}"], ["-d", wrong, f"{papi}/login"],
-                    ["-X", "POST", f"{papi}/login.json"], ["-d", f"username={site.administrator}", f"{papi}/login"],
-                    [f"{papi}/ping"], [f"{papi}/session/get_users_logged_on"]):
+    for request in (
+        [f"{papi}/auditlog/get_events"],
+        [f"{papi}/auditlog/get_events?{wrong}"],
+        ["-d", wrong, f"{papi}/login"],
+        ["-X", "POST", f"{papi}/login.json"],
+        ["-d", f"username={site.administrator}", f"{papi}/login"],
+        [f"{papi}/ping"],
+        [f"{papi}/session/get_users_logged_on"],
+    ):
         assert refused(curl(*request)) == (3004, "Authentication Error.")
     status, _, body = curl(f"{papi}/auditlog/get_events.xml?{wrong}")
     assert status == 200
@@ -196,7 +223,10 @@ def test_get_with_a_json_content_type_and_no_body(papi, form):
 
 def test_post_with_an_empty_body_and_a_query(papi, form):
     """MISP: POST with Content-Length 0 and all arguments in the query."""
-    assert good(curl("-X", "POST", "-H", "Content-Length: 0", f"{papi}/auditlog/get_events.json?{form}&max_results=0")) == []
+    assert (
+        good(curl("-X", "POST", "-H", "Content-Length: 0", f"{papi}/auditlog/get_events.json?{form}&max_results=0"))
+        == []
+    )
     assert good(curl("-X", "POST", "-d", f"{form}&max_results=0", f"{papi}/auditlog/get_events.json")) == []
 
 
@@ -243,9 +273,23 @@ def test_ping(papi, form, module):
 # Statuses
 
 
-@pytest.mark.parametrize("path", ["auditlog/get_shoes", "auditlog/get_shoes.json", "shoes/get_events", "shoes", "",
-                                  "auditlog", "auditlog/", "auditlog/get_events/more", "session/get_events",
-                                  "auditlog/get_events.html", "auditlog/get_events.pdf", "login.exe"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "auditlog/get_shoes",
+        "auditlog/get_shoes.json",
+        "shoes/get_events",
+        "shoes",
+        "",
+        "auditlog",
+        "auditlog/",
+        "auditlog/get_events/more",
+        "session/get_events",
+        "auditlog/get_events.html",
+        "auditlog/get_events.pdf",
+        "login.exe",
+    ],
+)
 def test_an_unknown_function_is_404_with_an_envelope(papi, form, path):
     status, _, body = curl(f"{papi}/{path}?{form}")
     envelope = json.loads(body)
@@ -286,9 +330,16 @@ def test_logins_good_and_bad_and_logouts_are_events(site):
 
     shown = until(own, "the three events are shown")
     assert sorted((event["event_name"], event["severity"]) for event in shown) == [
-        ("FAILED_LOGIN", "WARNING"), ("LOGOUT", "INFO"), ("SUCCESSFUL_LOGIN", "INFO")]
+        ("FAILED_LOGIN", "WARNING"),
+        ("LOGOUT", "INFO"),
+        ("SUCCESSFUL_LOGIN", "INFO"),
+    ]
     for event in shown:
-        assert (event["category"], event["customer"], event["source_ip"]) == ("authentication", site.customer, "127.0.0.1")
+        assert (event["category"], event["customer"], event["source_ip"]) == (
+            "authentication",
+            site.customer,
+            "127.0.0.1",
+        )
         assert not event["entity_type"] and not event["entity_id"]
 
 
@@ -313,4 +364,6 @@ def test_the_operator_signs_in_with_the_password_of_the_first_command(site, papi
     file = site.annals.data / "operator-password"
     assert file.stat().st_mode & 0o777 == 0o600
     password = site.annals.operator_password()
-    assert good(curl("--data-urlencode", "username=operator", "--data-urlencode", f"password={password}", f"{papi}/login"))
+    assert good(
+        curl("--data-urlencode", "username=operator", "--data-urlencode", f"password={password}", f"{papi}/login")
+    )

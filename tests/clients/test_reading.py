@@ -21,8 +21,14 @@ INTERVALS = 20
 def seen(event):
     """What a client sees of one answered event, ids and both generations of names reduced to one tuple."""
     return (
-        event["event_name"], event["event_category"], event["event_severity"], event["account"] or "",
-        event["src_ip"] or "", event["ts"], event["entity_type"] or "", event["entity_id"] or "",
+        event["event_name"],
+        event["event_category"],
+        event["event_severity"],
+        event["account"] or "",
+        event["src_ip"] or "",
+        event["ts"],
+        event["entity_type"] or "",
+        event["entity_id"] or "",
     )
 
 
@@ -30,8 +36,14 @@ def expected(event):
     """The same tuple from the reading; None stands for what the description leaves open."""
     open_or = lambda value: None if value is reading.UNSAID else value or ""
     return (
-        event.name, event.category, event.severity, open_or(event.account), event.address or "", shown(event.time),
-        open_or(event.entity_type), open_or(event.entity_id),
+        event.name,
+        event.category,
+        event.severity,
+        open_or(event.account),
+        event.address or "",
+        shown(event.time),
+        open_or(event.entity_type),
+        open_or(event.entity_id),
     )
 
 
@@ -43,8 +55,14 @@ def assert_same_events(answered, events):
     left.subtract(expected(event) for event in events if None not in expected(event))
     # What the description leaves open is compared in the fields that it settles.
     for wanted in blank:
-        match = next((row for row, count in left.items() if count > 0 and all(
-            want is None or want == have for want, have in zip(wanted, row))), None)
+        match = next(
+            (
+                row
+                for row, count in left.items()
+                if count > 0 and all(want is None or want == have for want, have in zip(wanted, row, strict=True))
+            ),
+            None,
+        )
         assert match, f"no answered event for {wanted}"
         left[match] -= 1
     assert not +left and not -left, f"only papi has {list(+left)[:5]}, only the reading has {list(-left)[:5]}"
@@ -158,8 +176,15 @@ def intervals(events, address):
     own = [event for event in events if event.user and event.address == address]
     seconds = sorted({event.time.replace(microsecond=0) for event in own or events})
     first, last = seconds[0], seconds[-1]
-    chosen = [(first, last), (first, first), (last, last), (first + SECOND, last + SECOND), (first - SECOND, last),
-              (first - 2 * SECOND, first - SECOND), (last + SECOND, last + 2 * SECOND)]
+    chosen = [
+        (first, last),
+        (first, first),
+        (last, last),
+        (first + SECOND, last + SECOND),
+        (first - SECOND, last),
+        (first - 2 * SECOND, first - SECOND),
+        (last + SECOND, last + 2 * SECOND),
+    ]
     choice = random.Random(address)
     while len(chosen) < INTERVALS:
         start, end = sorted(choice.choice(seconds) + choice.randint(-1, 1) * SECOND for _ in range(2))
@@ -196,8 +221,12 @@ def match_users(rows, wanted, zone, where, identities):
     for row in rows:
         assert row["session_log_type"] == "ActiveDirectory"
         # Two users may have been seen at the same times under the same name; either may come first.
-        found = [user for user in left if row["username"] in user.names
-                 and (row["first_seen"], row["last_seen"]) == (shown(user.first, zone), shown(user.last, zone))]
+        found = [
+            user
+            for user in left
+            if row["username"] in user.names
+            and (row["first_seen"], row["last_seen"]) == (shown(user.first, zone), shown(user.last, zone))
+        ]
         assert found, (where, row, left)
         left.remove(found[0])
         if len(found) == 1:
@@ -218,7 +247,9 @@ def test_users_without_bounds_are_those_of_all_time(imported, admin):
     """No lookup_start is no lower bound, no end is now."""
     for address in addresses(imported.events):
         rows = admin.users(address)
-        match_users(rows, reading.users_logged_on(imported.events, address), UTC_ZONE, address, collections.defaultdict(set))
+        match_users(
+            rows, reading.users_logged_on(imported.events, address), UTC_ZONE, address, collections.defaultdict(set)
+        )
 
 
 def snapshot(client, imported):

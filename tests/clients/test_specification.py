@@ -1,4 +1,4 @@
-"""The table in coverage.py is true: every test it names exists, every entry has one or a reason, nothing is forgotten."""
+"""The table in coverage.py is true: every test it names exists, every entry has one or a reason, none is forgotten."""
 
 import collections
 import re

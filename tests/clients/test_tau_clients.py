@@ -32,7 +32,11 @@ def client_of(site, username, password=PASSWORD):
     """A client configured the way its users configure it."""
     conf = configparser.ConfigParser(interpolation=None)
     conf["portal"] = {
-        "url": f"{site.base}/papi", "username": username, "password": password, "verify_ssl": "false", "timeout": "30",
+        "url": f"{site.base}/papi",
+        "username": username,
+        "password": password,
+        "verify_ssl": "false",
+        "timeout": "30",
     }
     return Papi.from_conf(conf, "portal")
 
@@ -116,7 +120,9 @@ def test_get_events_start_time(imported, tau):
     assert len(events(tau, imported, start_time=shown(start))) == wanted
     assert len(events(tau, imported, start_time=shown(start).replace(" ", "T"))) == wanted
     midnight = start.replace(hour=0, minute=0, second=0)
-    assert len(events(tau, imported, start_time=str(midnight.date()))) == sum(e.time >= midnight for e in imported.events)
+    assert len(events(tau, imported, start_time=str(midnight.date()))) == sum(
+        e.time >= midnight for e in imported.events
+    )
 
 
 def test_get_events_end_time(imported, tau):
@@ -137,7 +143,10 @@ def test_get_events_timezone(imported, tau, name):
     answered = events(tau, imported, start_time=shown(start, zone), end_time=shown(end, zone), **{name: zone.key})
     in_utc = events(tau, imported, start_time=shown(start), end_time=shown(end))
     assert [e["audit_event_id"] for e in answered] == [e["audit_event_id"] for e in in_utc]
-    apart = {tau_clients.parse_datetime(a["ts"]) - tau_clients.parse_datetime(b["ts"]) for a, b in zip(answered, in_utc)}
+    apart = {
+        tau_clients.parse_datetime(a["ts"]) - tau_clients.parse_datetime(b["ts"])
+        for a, b in zip(answered, in_utc, strict=True)
+    }
     assert apart == {datetime.timedelta(hours=8)}
 
 
@@ -151,11 +160,18 @@ def test_get_events_unknown_timezone(imported, tau):
 def test_get_events_orderby(imported, tau):
     """Both generations of names, any case, either direction; ascending without one; several by comma."""
     for written, field, reverse in (
-        ("ts", "ts", False), ("ts ASC", "ts", False), ("ts DESC", "ts", True), ("TS desc", "ts", True),
-        ("account", "account", False), ("audit_action_type DESC", "event_name", True), ("event_name", "event_name", False),
+        ("ts", "ts", False),
+        ("ts ASC", "ts", False),
+        ("ts DESC", "ts", True),
+        ("TS desc", "ts", True),
+        ("account", "account", False),
+        ("audit_action_type DESC", "event_name", True),
+        ("event_name", "event_name", False),
         ("event_category desc", "event_category", True),
-        ("entity_type", "entity_type", False), ("portal_entity_id", "entity_id", False),
-        ("audit_event_id", "audit_event_id", False), ("customer", "customer", False),
+        ("entity_type", "entity_type", False),
+        ("portal_entity_id", "entity_id", False),
+        ("audit_event_id", "audit_event_id", False),
+        ("customer", "customer", False),
     ):
         values = [event[field] or "" for event in events(tau, imported, orderby=written)]
         assert len(values) == len(imported.events)
@@ -399,9 +415,13 @@ def test_users_logged_on_timezone(imported, tau):
 
 def test_users_logged_on_bad_parameters(imported, tau):
     """A missing or malformed address, a malformed time, an end before its start: 3005, with no word of permissions."""
-    for parameters in ({}, {"ip_address": "300.1.2.3"}, {"ip_address": "::1", "lookup_start": "yesterday"},
-                       {"ip_address": "::1", "lookup_start": ["2020-01-02", "2020-01-01"]},
-                       {"ip_address": "::1", "timezone": "Nowhere"}):
+    for parameters in (
+        {},
+        {"ip_address": "300.1.2.3"},
+        {"ip_address": "::1", "lookup_start": "yesterday"},
+        {"ip_address": "::1", "lookup_start": ["2020-01-02", "2020-01-01"]},
+        {"ip_address": "::1", "timezone": "Nowhere"},
+    ):
         with pytest.raises(exceptions.ApiError) as raised:
             tau.get("session", "get_users_logged_on", params=parameters)
         assert raised.value.error_code == 3005, parameters

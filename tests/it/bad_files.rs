@@ -28,7 +28,10 @@ fn half_a_last_line_is_told_with_its_number_and_the_rest_is_imported() {
     assert_eq!((&summary["published"], &summary["failed"]), (&json!(3), &json!(1)));
     let failure = &summary["failures"][0];
     assert_eq!((&failure["file"], &failure["line"]), (&json!(file), &json!(4)));
-    assert!(failure["reason"].as_str().unwrap().starts_with("the file seems cut: its last line has no end"), "{failure}");
+    assert!(
+        failure["reason"].as_str().unwrap().starts_with("the file seems cut: its last line has no end"),
+        "{failure}"
+    );
     assert_eq!(imported(&home), 3);
     // The whole file later: only the missing record is new.
     let file = home.write("half.jsonl", windows_logons(0..4));
@@ -55,7 +58,7 @@ fn a_line_of_100_megabytes_is_skipped_without_being_held_in_memory() {
     }
     let after = peak_memory_kib(&import);
     assert!(import.is_running());
-    println!("peak memory: {before} KiB before the line, {after} KiB after it");
+    eprintln!("peak memory: {before} KiB before the line, {after} KiB after it");
     assert!(after < before + MONSTER_MEMORY_KIB, "from {before} KiB to {after} KiB");
     input.write_all(b"\"}\n").unwrap();
     input.write_all(windows_logons(2_000..2_001).as_bytes()).unwrap();
@@ -79,7 +82,9 @@ fn peak_memory_kib(process: &Process) -> u64 {
 fn bytes_that_are_no_text_and_lines_that_are_no_record_are_told_one_by_one() {
     let home = Home::new();
     let mut content = windows_logons(0..1).into_bytes();
-    content.extend(b"{\"EventID\": 4624, \"Message\": \"\xff\xfe\"}\n[1]\n\nnothing\n{}\n{\"EventID\":\"x\"}\r\n");
+    content.extend(
+        b"{\"EventID\": 4624, \"Message\": \"\xff\xfe\"}\n[1]\n\nnothing\n{}\n{\"EventID\":\"x\"}\r\n",
+    );
     content.extend(windows_logons(1..2).bytes());
     let file = home.write("mixed.jsonl", content);
     let mut command = home.command(&["import", "windows-security", "--customer", CUSTOMER]);
@@ -104,7 +109,8 @@ fn an_empty_file_is_an_import_of_nothing() {
     let home = Home::new();
     for content in ["", "\n", "\u{feff}", "\r\n\r\n"] {
         let summary = home.import(&home.write("empty.jsonl", content), 0);
-        let counts = ["read", "published", "already_known", "failed"].map(|name| summary[name].as_u64().unwrap());
+        let counts =
+            ["read", "published", "already_known", "failed"].map(|name| summary[name].as_u64().unwrap());
         assert_eq!(counts, [0; 4], "{content:?}");
     }
     assert_eq!(imported(&home), 0);
@@ -134,7 +140,8 @@ fn an_import_for_nobody_imports_nothing() {
     let before = log::read(&home).len();
     let mut command = home.command(&["import", "windows-security", "--customer", "nobody"]);
     Process::start(command.arg(&file)).finish().expect(1).says(&["annals: ", "`nobody`"]);
-    let mut command = home.command(&["import", "windows-security", "--customer", CUSTOMER, "--timezone", "Mars/Base"]);
+    let mut command =
+        home.command(&["import", "windows-security", "--customer", CUSTOMER, "--timezone", "Mars/Base"]);
     Process::start(command.arg(&file)).finish().expect(2).says(&["Mars/Base", "--timezone"]);
     assert_eq!(log::read(&home).len(), before);
 }

@@ -21,12 +21,18 @@ fn setting(command: &mut Command, name: &str) -> String {
 #[test]
 fn a_flag_goes_before_the_environment_and_the_environment_before_the_file() {
     let home = Home::empty();
-    home.write("annals.toml", "data = 'from-file'\nlisten = '127.0.0.3:0'\nlog = 'warn'\nsecure_cookies = true\n");
+    home.write(
+        "annals.toml",
+        "data = 'from-file'\nlisten = '127.0.0.3:0'\nlog = 'warn'\nsecure_cookies = true\n",
+    );
     let check = || home.bare_command(&["check-config"]);
     assert_eq!(setting(&mut check(), "data"), "from-file");
     assert_eq!(setting(check().env("ANNALS_DATA", "from-environment"), "data"), "from-environment");
     let mut all = check();
-    assert_eq!(setting(all.env("ANNALS_DATA", "from-environment").args(["--data", "from-flag"]), "data"), "from-flag");
+    assert_eq!(
+        setting(all.env("ANNALS_DATA", "from-environment").args(["--data", "from-flag"]), "data"),
+        "from-flag"
+    );
     assert_eq!(setting(&mut check(), "listen"), "127.0.0.3:0");
     assert_eq!(setting(check().env("ANNALS_LISTEN", "127.0.0.2:1"), "listen"), "127.0.0.2:1");
     assert_eq!(setting(check().env("ANNALS_LOG", "debug").args(["--log", "error"]), "log"), "error");
@@ -36,7 +42,10 @@ fn a_flag_goes_before_the_environment_and_the_environment_before_the_file() {
     assert_eq!(setting(&mut check(), "configuration file"), "annals.toml");
     let other = home.write("other.toml", "data = 'from-other'");
     assert_eq!(setting(check().env("ANNALS_CONFIG", &other), "data"), "from-other");
-    assert_eq!(setting(check().env("ANNALS_CONFIG", "missing").arg("--config").arg(&other), "data"), "from-other");
+    assert_eq!(
+        setting(check().env("ANNALS_CONFIG", "missing").arg("--config").arg(&other), "data"),
+        "from-other"
+    );
     assert!(!home.path().join("from-file").exists(), "checking makes nothing");
 }
 

@@ -114,7 +114,11 @@ fn an_import_that_dies_before_it_remembers_is_imported_again() {
         // A group of a thousand is remembered after its append; the one that died with the process was not.
         let known = if visit.ends_with("#2") { 1_000 } else { 0 };
         let again = home.import(&file, 0);
-        assert_eq!((&again["already_known"], &again["published"]), (&known.into(), &(LINES - known).into()), "{visit}");
+        assert_eq!(
+            (&again["already_known"], &again["published"]),
+            (&known.into(), &(LINES - known).into()),
+            "{visit}"
+        );
         let third = home.import(&file, 0);
         assert_eq!((&third["already_known"], &third["published"]), (&LINES.into(), &0.into()));
         kill_load(load, &mut ledger);
@@ -229,7 +233,8 @@ fn processes_that_are_killed_at_random_moments_under_load_lose_nothing_and_repea
         let mut load = Load::endless(&home, customer, 100 + round);
         let mut other = Load::endless(&home, customer, 200 + round);
         wait_for_acknowledgements(&mut load, random.random_range(1..300));
-        let mut rebuild = random.random_bool(0.5).then(|| Process::start(&mut home.command(&["rebuild", "audit_log"])));
+        let mut rebuild =
+            random.random_bool(0.5).then(|| Process::start(&mut home.command(&["rebuild", "audit_log"])));
         wait_for_acknowledgements(&mut other, random.random_range(1..400));
         if random.random_bool(0.7) {
             server.process.kill();
@@ -247,4 +252,31 @@ fn processes_that_are_killed_at_random_moments_under_load_lose_nothing_and_repea
             server.stop();
         }
     }
+}
+
+#[test]
+fn the_check_after_a_crash_notices_what_is_lost_changed_invented_or_twice() {
+    let home = Home::new();
+    let mut ledger = Ledger::default();
+    Load::of(&home, home.customer_id(CUSTOMER), 1, 50, &mut ledger);
+    let server = Server::start(&home).ready();
+    let fails = |ledger: &Ledger| {
+        let check = std::panic::AssertUnwindSafe(|| drop(verify::everything(&home, &server, ledger)));
+        std::panic::catch_unwind(check).is_err()
+    };
+    assert!(!fails(&ledger));
+    let id = *ledger.acknowledged.iter().next().unwrap();
+    let bytes = ledger.sent[&id].clone();
+    ledger.acknowledged.insert(Uuid::from_u128(1));
+    assert!(fails(&ledger), "acknowledged and not in the log");
+    ledger.acknowledged.remove(&Uuid::from_u128(1));
+    ledger.sent.insert(id, b"other bytes".to_vec());
+    assert!(fails(&ledger), "in the log with other bytes");
+    ledger.sent.remove(&id);
+    assert!(fails(&ledger), "in the log and never sent");
+    ledger.sent.insert(id, bytes);
+    assert!(!fails(&ledger));
+    let row = format!("DELETE FROM events WHERE event_id = x'{}'", id.simple());
+    views::execute(&views::active(&home, "audit_log").unwrap(), &[&row]);
+    assert!(fails(&ledger), "in the log and not in the view");
 }

@@ -18,8 +18,10 @@ impl SmallDisk {
     fn mount(size: &str) -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("annals-disk-").tempdir().unwrap();
         let options = format!("size={size},mode=0755");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "annals-it"]).arg(folder.path()).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "annals-it"])
+            .arg(folder.path())
+            .output();
         mounted.is_ok_and(|done| done.status.success()).then_some(Self { folder })
     }
 
@@ -31,7 +33,7 @@ impl SmallDisk {
     fn fill(&self) -> std::path::PathBuf {
         let path = self.path().join("filler");
         let mut file = std::fs::File::create(&path).unwrap();
-        for size in [64 * 1024, 4096, 1] {
+        for size in [1024 * 1024, 4096, 1] {
             while file.write_all(&vec![0; size]).is_ok() {}
         }
         path
@@ -46,11 +48,11 @@ impl Drop for SmallDisk {
 
 #[test]
 fn on_a_full_disk_readers_are_answered_writers_hear_so_and_all_go_on_once_there_is_room() {
-    let Some(disk) = SmallDisk::mount("32m") else {
-        println!("the tests may not mount a small disk here; only the limit on a file's size is tested");
+    let Some(disk) = SmallDisk::mount("256m") else {
+        eprintln!("the tests may not mount a small disk here; only the limit on a file's size is tested");
         return;
     };
-    println!("tested on a small disk of its own");
+    eprintln!("tested on a small disk of its own");
     let home = Home::with_data(&disk.path().join("data"));
     home.set_up();
     let customer = home.customer_id(CUSTOMER);
@@ -107,7 +109,10 @@ fn a_log_that_may_not_grow_fails_the_import_with_its_name_and_a_second_import_co
     let known = first["published"].as_u64().unwrap();
     assert!(known < LINES as u64, "{done:?}");
     let second = home.import(&file, 0);
-    assert_eq!(second["published"].as_u64().unwrap() + second["already_known"].as_u64().unwrap(), LINES as u64);
+    assert_eq!(
+        second["published"].as_u64().unwrap() + second["already_known"].as_u64().unwrap(),
+        LINES as u64
+    );
     assert!(second["already_known"].as_u64().unwrap() >= known);
     let server = Server::start(&home).ready();
     verify::everything(&home, &server, &Ledger { imported: LINES, ..Ledger::default() });

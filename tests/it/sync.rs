@@ -26,7 +26,8 @@ fn check(trace: &str) -> Result<Counts, String> {
     // Syncs that a thread began and that have not returned: how many writes they cover.
     let mut under_way: HashMap<&str, usize> = HashMap::new();
     for (number, line) in trace.lines().enumerate() {
-        let Some((thread, call)) = line.split_once(' ').map(|(thread, call)| (thread, call.trim_start())) else {
+        let Some((thread, call)) = line.split_once(' ').map(|(thread, call)| (thread, call.trim_start()))
+        else {
             continue;
         };
         let of_log = call.contains("/log.db");
@@ -50,7 +51,10 @@ fn check(trace: &str) -> Result<Counts, String> {
                 return Err(format!("line {}: nothing was written to the log before this ok", number + 1));
             }
             if synced_writes < writes {
-                return Err(format!("line {}: this ok comes before the sync of what was written", number + 1));
+                return Err(format!(
+                    "line {}: this ok comes before the sync of what was written",
+                    number + 1
+                ));
             }
             (counts.acknowledged, writes_acknowledged) = (counts.acknowledged + 1, writes);
         }
@@ -80,7 +84,7 @@ fn trace(synchronous: &str) -> String {
 #[test]
 fn no_acknowledgement_comes_before_its_sync() {
     let counts = check(&trace("full")).unwrap();
-    println!("{} acknowledgements, {} syncs of the log", counts.acknowledged, counts.synced);
+    eprintln!("{} acknowledgements, {} syncs of the log", counts.acknowledged, counts.synced);
     assert_eq!(counts.acknowledged, EVENTS);
     assert!(counts.synced >= EVENTS, "{counts:?}");
 }
@@ -112,6 +116,7 @@ fn the_reading_of_a_trace_knows_what_counts() {
     ] {
         assert!(check(&bad.concat()).is_err(), "{bad:?}");
     }
-    let interrupted = [write, "7 fdatasync(9</d/log.db-wal> <unfinished ...>\n", "7 <... fdatasync resumed>) = 0\n", ok];
+    let interrupted =
+        [write, "7 fdatasync(9</d/log.db-wal> <unfinished ...>\n", "7 <... fdatasync resumed>) = 0\n", ok];
     assert_eq!(check(&interrupted.concat()), counts(1, 1));
 }

@@ -52,7 +52,9 @@ pub enum Dedup {
 
 /// A read model: its tables, its fold and its place in the program. Never made; a view is a type.
 pub trait View: Send + Sync + 'static {
-    /// What is made of a batch before its transaction begins.
+    /// What the pure fold makes of a batch.
+    type Folded: Send + 'static;
+    /// What is made of that before the batch's transaction begins.
     type Prepared: Send;
 
     /// Name, as on the command line and in metrics.
@@ -68,8 +70,14 @@ pub trait View: Send + Sync + 'static {
     /// Its tables.
     fn tables() -> &'static [&'static Table];
 
-    /// Folds what needs no state, and fills dictionaries. Pure but for the dictionaries.
-    fn prepare(store: &dyn ViewStore, batch: Vec<LogEvent>) -> impl Future<Output = Result<Self::Prepared>> + Send;
+    /// Folds what needs no state. Pure and total; runs beside the writing of the batch before.
+    fn fold(batch: Vec<LogEvent>) -> Self::Folded;
+
+    /// Fills dictionaries, outside the batch's transaction.
+    fn prepare(
+        store: &dyn ViewStore,
+        folded: Self::Folded,
+    ) -> impl Future<Output = Result<Self::Prepared>> + Send;
 
     /// Within the batch's transaction, after its positions have moved: loads, folds, writes.
     fn apply(

@@ -63,7 +63,7 @@ async fn fold<V: Dump>(folder: &Path, name: &str, log: &[(Partition, StoredRecor
                 }),
             }
         }
-        let batch = folder::decode(V::NAME, parts).await.unwrap();
+        let batch = folder::decode(parts).await.unwrap();
         Folder::<V>::new(Arc::clone(&store)).fold(batch).await.unwrap();
         // A new store for the next batch: as if the process had been started again, with empty caches.
         if rest.len().is_multiple_of(3) {
@@ -194,7 +194,7 @@ async fn a_writer_that_lost_its_position_changes_nothing() {
         .into_iter()
         .map(|(partition, records)| PartitionRecords { partition, from: 0, records })
         .collect();
-    let batch = folder::decode(Audit::NAME, stale).await.unwrap();
+    let batch = folder::decode(stale).await.unwrap();
     let error = Folder::<Audit>::new(Arc::clone(&store)).fold(batch).await.unwrap_err();
     assert!(error.is_fenced(), "{error}");
     store.close().await;

@@ -268,7 +268,7 @@ async fn fold_batch<V: View>(bus: &EmbeddedBus, store: &SqliteViewStore, partiti
             event: codec::decode(&record.value, &codec::NoRegistry).unwrap(),
         })
         .collect();
-    let prepared = V::prepare(store, batch).await.unwrap();
+    let prepared = V::prepare(store, V::fold(batch)).await.unwrap();
     let mut tx = store.begin().await.unwrap();
     tx.advance(&[Advance { partition: partition.clone(), from, to, last_event_id: None }]).await.unwrap();
     V::apply(&mut *tx, prepared).await.unwrap();

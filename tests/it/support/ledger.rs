@@ -28,7 +28,10 @@ impl Ledger {
                 ["sent", id, bytes] => {
                     let bytes = unhex(bytes);
                     let before = self.sent.insert(id.parse().unwrap(), bytes.clone());
-                    assert!(before.is_none_or(|before| before == bytes), "an event that is sent again is the same");
+                    assert!(
+                        before.is_none_or(|before| before == bytes),
+                        "an event that is sent again is the same"
+                    );
                 }
                 // The fleet repeats itself, so that an event may be acknowledged twice.
                 ["ok", id] => drop(self.acknowledged.insert(id.parse().unwrap())),
@@ -65,8 +68,12 @@ impl Load {
     #[track_caller]
     pub fn of(home: &Home, customer: Uuid, seed: u64, count: usize, ledger: &mut Ledger) {
         let count = count.to_string();
-        let mut load =
-            Process::start(Self::command(home, customer, seed).args(["--concurrency", "4", "--count", &count]));
+        let mut load = Process::start(Self::command(home, customer, seed).args([
+            "--concurrency",
+            "4",
+            "--count",
+            &count,
+        ]));
         let status = load.end();
         assert!(status.success(), "{}", load.stderr());
         ledger.add(&load);

@@ -38,7 +38,12 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 
 /// Runs a future to its end.
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// An example program. `cargo test` builds it beside the program under test; when only this test is built, it is
@@ -50,7 +55,9 @@ pub fn example(name: &str) -> PathBuf {
         if !path.is_file() {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut command = std::process::Command::new(cargo);
-            command.args(["build", "--package", "annals", "--example", name]).current_dir(env!("CARGO_MANIFEST_DIR"));
+            command
+                .args(["build", "--package", "annals", "--example", name])
+                .current_dir(env!("CARGO_MANIFEST_DIR"));
             assert!(command.status().unwrap().success(), "example `{name}` cannot be built");
         }
     });

@@ -84,7 +84,8 @@ impl Process {
 
     /// Starts a process with this text on its standard input.
     pub fn start_with_input(command: &mut Command, input: &str) -> Self {
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ANNALS_")) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ANNALS_"))
+        {
             if !command.get_envs().any(|(set, value)| set == name && value.is_some()) {
                 command.env_remove(name);
             }
@@ -94,7 +95,8 @@ impl Process {
         // Who does not read its input may be gone already.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        let readers = vec![stdout.read(child.stdout.take().unwrap()), stderr.read(child.stderr.take().unwrap())];
+        let readers =
+            vec![stdout.read(child.stdout.take().unwrap()), stderr.read(child.stderr.take().unwrap())];
         Self { child, stdout, stderr, readers }
     }
 

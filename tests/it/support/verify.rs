@@ -83,7 +83,9 @@ fn is_logon(event: &Event) -> bool {
 /// CUSTOMER/EVENT of the different events among records.
 fn by_customer(records: &[LogRecord], wanted: impl Fn(&Event) -> bool) -> BTreeSet<String> {
     let events = records.iter().filter_map(|record| record.event.as_ref()).filter(|event| wanted(event));
-    events.map(|event| format!("{}/{}", event.meta().customer.simple(), event.meta().event_id.simple())).collect()
+    events
+        .map(|event| format!("{}/{}", event.meta().customer.simple(), event.meta().event_id.simple()))
+        .collect()
 }
 
 fn same(view: &str, rows: Vec<String>, expected: BTreeSet<String>) {
@@ -91,7 +93,10 @@ fn same(view: &str, rows: Vec<String>, expected: BTreeSet<String>) {
     assert_eq!(rows.len(), different.len(), "{view} has a row twice");
     let missing: Vec<_> = expected.difference(&different).collect();
     let more: Vec<_> = different.difference(&expected).collect();
-    assert!(missing.is_empty() && more.is_empty(), "{view} lacks {missing:?} and has beyond the log {more:?}");
+    assert!(
+        missing.is_empty() && more.is_empty(),
+        "{view} lacks {missing:?} and has beyond the log {more:?}"
+    );
 }
 
 fn papi(server: &Server, cookie: &str, records: &[LogRecord], ledger: &Ledger) {
@@ -108,7 +113,9 @@ fn papi(server: &Server, cookie: &str, records: &[LogRecord], ledger: &Ledger) {
         }
     }
     assert!(shown.values().all(|times| *times == 1), "papi shows an event twice");
-    for id in records.iter().filter(|record| !log::is_own(record.event.as_ref().unwrap())).filter_map(LogRecord::id) {
+    for id in
+        records.iter().filter(|record| !log::is_own(record.event.as_ref().unwrap())).filter_map(LogRecord::id)
+    {
         assert!(shown.contains_key(&id), "papi does not show {id}");
     }
     assert!(ledger.acknowledged.iter().all(|id| shown.contains_key(id)));

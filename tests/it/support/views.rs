@@ -46,7 +46,9 @@ pub fn execute(path: &Path, statements: &[&str]) {
 
 /// The file of a view's active generation.
 pub fn active(home: &Home, view: &str) -> Option<PathBuf> {
-    let sql = format!("SELECT CAST(generation AS TEXT) FROM generations WHERE view = '{view}' AND state = 'active'");
+    let sql = format!(
+        "SELECT CAST(generation AS TEXT) FROM generations WHERE view = '{view}' AND state = 'active'"
+    );
     let generation = query(&home.data.join("control.db"), &sql).pop()?;
     Some(home.data.join("views").join(format!("{view}.{generation}.db")))
 }

@@ -45,7 +45,7 @@ pub struct AuditRow {
 }
 
 /// Who did it, under the name that is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Actor {
     /// Kind of identity.
     pub kind: ActorKind,
@@ -58,7 +58,7 @@ pub struct Actor {
 }
 
 /// What was done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Action {
     /// Name.
     pub name: String,

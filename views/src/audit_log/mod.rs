@@ -6,10 +6,16 @@
 pub mod fold;
 pub mod query;
 
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
 use annals_schemas::topics::{AUDIT, HOST_LOGONS};
 use annals_schemas::Topic;
 use annals_store::dictionary::Key;
 use annals_store::{Column, ColumnKind, Index, OnConflict, Rows, Table, Value, ViewStore, ViewTransaction};
+
+use uuid::Uuid;
 
 use crate::view::{Dedup, LogEvent, View};
 use crate::{Result, address};
@@ -125,6 +131,7 @@ pub struct Prepared {
 }
 
 impl View for AuditLog {
+    type Folded = Vec<AuditRow>;
     type Prepared = Prepared;
 
     const NAME: &'static str = "audit_log";
@@ -139,9 +146,11 @@ impl View for AuditLog {
         &[&CUSTOMERS, &ACTORS, &ACTIONS, &ADDRESSES, &ENTITIES, &PARTITIONS, &EVENTS]
     }
 
-    async fn prepare(store: &dyn ViewStore, batch: Vec<LogEvent>) -> Result<Prepared> {
-        let folded: Vec<AuditRow> = batch.iter().map(fold::fold).collect();
-        drop(batch);
+    fn fold(batch: Vec<LogEvent>) -> Vec<AuditRow> {
+        batch.iter().map(fold::fold).collect()
+    }
+
+    async fn prepare(store: &dyn ViewStore, folded: Vec<AuditRow>) -> Result<Prepared> {
         let mut ids = Ids::resolve(store, &folded).await?;
         let mut rows = Rows::new(&EVENTS);
         for row in folded {
@@ -167,21 +176,14 @@ struct Ids {
 
 impl Ids {
     async fn resolve(store: &dyn ViewStore, rows: &[AuditRow]) -> Result<Self> {
-        async fn all(
-            store: &dyn ViewStore,
-            dictionary: &'static Table,
-            keys: Vec<Key>,
-        ) -> Result<std::vec::IntoIter<i64>> {
-            Ok(store.resolve(dictionary, &keys).await?.into_iter())
-        }
-        let keys = |key: fn(&AuditRow) -> Option<Key>| rows.iter().filter_map(key).collect::<Vec<_>>();
+        let partition = |row: &AuditRow| (Arc::clone(&row.partition.topic), row.partition.number);
         Ok(Self {
-            customers: all(store, &CUSTOMERS, keys(|row| Some(vec![row.customer.into()]))).await?,
-            actors: all(store, &ACTORS, keys(|row| Some(actor_key(&row.actor)))).await?,
-            actions: all(store, &ACTIONS, keys(|row| Some(action_key(&row.action)))).await?,
-            addresses: all(store, &ADDRESSES, keys(|row| row.address.map(address_key))).await?,
-            entities: all(store, &ENTITIES, keys(|row| row.entity.as_deref().map(|e| vec![e.into()]))).await?,
-            partitions: all(store, &PARTITIONS, keys(|row| Some(partition_key(row)))).await?,
+            customers: ids(store, &CUSTOMERS, rows.iter().map(|row| row.customer), customer_key).await?,
+            actors: ids(store, &ACTORS, rows.iter().map(|row| &row.actor), |actor| actor_key(actor)).await?,
+            actions: ids(store, &ACTIONS, rows.iter().map(|row| &row.action), |action| action_key(action)).await?,
+            addresses: ids(store, &ADDRESSES, rows.iter().filter_map(|row| row.address), address_key).await?,
+            entities: ids(store, &ENTITIES, rows.iter().filter_map(|row| row.entity.as_deref()), entity_key).await?,
+            partitions: ids(store, &PARTITIONS, rows.iter().map(partition), partition_key).await?,
         })
     }
 
@@ -205,6 +207,35 @@ impl Ids {
             row.offset.cast_signed().into(),
         ]
     }
+}
+
+/// The ids of values in their order. A batch has few distinct ones, and only those are made into keys and looked up.
+async fn ids<T: Hash + Eq + Clone>(
+    store: &dyn ViewStore,
+    dictionary: &'static Table,
+    values: impl Iterator<Item = T>,
+    key: impl Fn(T) -> Key,
+) -> Result<std::vec::IntoIter<i64>> {
+    let mut places: HashMap<T, usize> = HashMap::new();
+    let mut keys: Vec<Key> = Vec::new();
+    let mut order: Vec<usize> = Vec::new();
+    for value in values {
+        let place = *places.entry(value).or_insert_with_key(|value| {
+            keys.push(key(value.clone()));
+            keys.len() - 1
+        });
+        order.push(place);
+    }
+    let found = store.resolve(dictionary, &keys).await?;
+    Ok(order.into_iter().map(|place| found[place]).collect::<Vec<_>>().into_iter())
+}
+
+fn customer_key(customer: Uuid) -> Key {
+    vec![customer.into()]
+}
+
+fn entity_key(entity: &str) -> Key {
+    vec![entity.into()]
 }
 
 fn actor_key(actor: &Actor) -> Key {
@@ -231,6 +262,6 @@ fn address_key(address: std::net::IpAddr) -> Key {
     vec![Value::Bytes(address::to_bytes(address).to_vec())]
 }
 
-fn partition_key(row: &AuditRow) -> Key {
-    vec![row.partition.topic.as_ref().into(), i64::from(row.partition.number).into()]
+fn partition_key((topic, number): (Arc<str>, u32)) -> Key {
+    vec![Value::Text(topic), i64::from(number).into()]
 }

@@ -70,6 +70,7 @@ pub const LOGOFFS: Table = Table {
 const KEYS_PER_QUERY: usize = 500;
 
 impl View for LoggedOnUsers {
+    type Folded = Vec<Change>;
     type Prepared = Vec<Change>;
 
     const NAME: &'static str = "logged_on_users";
@@ -84,8 +85,12 @@ impl View for LoggedOnUsers {
         &[&LOGONS, &LOGOFFS]
     }
 
-    async fn prepare(_store: &dyn ViewStore, batch: Vec<LogEvent>) -> Result<Vec<Change>> {
-        Ok(batch.iter().filter_map(fold::change).collect())
+    fn fold(batch: Vec<LogEvent>) -> Vec<Change> {
+        batch.iter().filter_map(fold::change).collect()
+    }
+
+    async fn prepare(_store: &dyn ViewStore, folded: Vec<Change>) -> Result<Vec<Change>> {
+        Ok(folded)
     }
 
     async fn apply(tx: &mut dyn ViewTransaction, changes: Vec<Change>) -> Result<()> {
