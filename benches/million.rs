@@ -59,7 +59,9 @@ fn main() {
     let rate = |elapsed: Duration| count as f64 / elapsed.as_secs_f64();
     println!("\nbare inserts  {:>9.0} rows/s  ({:.1} s)", rate(bare), bare.as_secs_f64());
     println!("end to end    {:>9.0} events/s ({:.1} s)", rate(ours), ours.as_secs_f64());
-    println!("processor     {bare_processor:.1} s bare with generating and folding, {ours_processor:.1} s end to end with generating");
+    println!(
+        "processor     {bare_processor:.1} s bare with generating and folding, {ours_processor:.1} s end to end with generating"
+    );
     println!("ratio         {:>9.2}", rate(ours) / rate(bare));
     for entry in ["log.db", "views/audit_log.1.db"] {
         let size = std::fs::metadata(folder.path().join(entry)).map_or(0, |data| data.len());
@@ -115,7 +117,8 @@ async fn bare_inserts(customers: &[uuid::Uuid], count: usize) -> Duration {
         let partition = partition.clone();
         batch.push(LogEvent { partition, offset: offset as u64, recorded_at, misplaced: false, event });
         if batch.len() == TRANSACTION || offset + 1 == count {
-            let prepared = AuditLog::prepare(&store, AuditLog::fold(std::mem::take(&mut batch))).await.unwrap();
+            let prepared =
+                AuditLog::prepare(&store, AuditLog::fold(std::mem::take(&mut batch))).await.unwrap();
             let started = Instant::now();
             let mut tx = store.begin().await.unwrap();
             AuditLog::apply(&mut *tx, prepared).await.unwrap();
@@ -149,7 +152,11 @@ async fn end_to_end(path: &Path, customers: &[uuid::Uuid], count: usize) -> Dura
     let published = started.elapsed();
     wait_for_view(&engine).await;
     let elapsed = started.elapsed();
-    println!("\npublished after {:.1} s, folded after {:.1} s", published.as_secs_f64(), elapsed.as_secs_f64());
+    println!(
+        "\npublished after {:.1} s, folded after {:.1} s",
+        published.as_secs_f64(),
+        elapsed.as_secs_f64()
+    );
     signal.stop();
     task.await.unwrap();
     bus.close().await;
@@ -160,7 +167,8 @@ async fn end_to_end(path: &Path, customers: &[uuid::Uuid], count: usize) -> Dura
 async fn wait_for_view(engine: &Engine) {
     let topics: Vec<&str> = AuditLog::topics().iter().map(|topic| topic.name).collect();
     let ends = engine.bus.end_positions(&topics).await.unwrap();
-    let active = generations::active_or_first(&engine.control, AuditLog::NAME, AuditLog::VERSION).await.unwrap();
+    let active =
+        generations::active_or_first(&engine.control, AuditLog::NAME, AuditLog::VERSION).await.unwrap();
     let path = engine.directory.view_db(AuditLog::NAME, active.number);
     let store = SqliteViewStore::open(&path, AuditLog::tables()).await.unwrap();
     loop {
@@ -182,8 +190,13 @@ struct Processor(f64);
 impl Processor {
     fn seconds() -> f64 {
         let text = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let fields: Vec<f64> =
-            text.rsplit(')').next().unwrap().split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        let fields: Vec<f64> = text
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .filter_map(|field| field.parse().ok())
+            .collect();
         // utime and stime, the 14th and 15th field of the file, in hundredths of a second.
         (fields[10] + fields[11]) / 100.0
     }
@@ -249,7 +262,12 @@ fn pages(client: &mut Client, rounds: usize) {
         println!("\npages as {email}");
         for (name, filter) in [
             ("newest", Box::new(|_| String::new()) as Box<dyn Fn(usize) -> String>),
-            ("time range", Box::new(|n| format!("&start_time={}&end_time={}", day(2 + n as i64 % 27), day(n as i64 % 27)))),
+            (
+                "time range",
+                Box::new(|n| {
+                    format!("&start_time={}&end_time={}", day(2 + n as i64 % 27), day(n as i64 % 27))
+                }),
+            ),
             ("account", Box::new(|n| format!("&accounts={}", pick("account", n)))),
             ("address", Box::new(|n| format!("&source_ips={}", pick("source_ip", n)))),
             ("type", Box::new(|n| format!("&action_types={}", pick("event_name", n)))),
@@ -257,7 +275,8 @@ fn pages(client: &mut Client, rounds: usize) {
             for size in [50, 1_000] {
                 let mut times: Vec<Duration> = (0..rounds)
                     .map(|n| {
-                        let target = format!("/papi/auditlog/get_events.json?max_results={size}{}", filter(n));
+                        let target =
+                            format!("/papi/auditlog/get_events.json?max_results={size}{}", filter(n));
                         let started = Instant::now();
                         let (status, body) = client.get(&target);
                         let elapsed = started.elapsed();

@@ -43,7 +43,7 @@ pub struct Global {
     pub config: Option<PathBuf>,
 
     /// What is logged to stderr: error, warn, info, debug, trace, or a filter such as `annals_bus=debug,info`
-    /// [default: info for servers, warn for the other commands].
+    /// [default: info from annals, warn from the libraries].
     #[arg(long, global = true, env = "ANNALS_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 
@@ -107,7 +107,7 @@ pub enum Command {
     /// Records that a view could not decode.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
-    /// Check the configuration and the data directory, and print the settings with where each comes from.
+    /// Check the configuration and the data directory, and print the settings that count.
     CheckConfig,
     /// Print a completion script for a shell.
     Completions {

@@ -13,8 +13,7 @@ use crate::cli::{Global, LogFormat};
 const DEFAULT_FILE: &str = "annals.toml";
 
 /// Where the server listens unless told otherwise.
-const DEFAULT_LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8400);
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8400);
 
 /// What `annals.toml` may hold. An unknown key is an error, so that a misspelt one is not ignored.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -82,8 +81,7 @@ impl Config {
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     toml::from_str(&text).with_context(|| format!("`{}` is not a valid configuration", path.display()))
 }
 

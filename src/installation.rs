@@ -43,6 +43,7 @@ impl Installation {
         }
         let topics = TOPICS.map(|topic| (topic.name, topic.partitions));
         let bus = EmbeddedBus::open(&directory, &topics).await?;
+        opened.access.bind_log(bus.incarnation().await?).await?;
         Ok(Self { directory, control, access: opened.access, bus: Arc::new(bus) })
     }
 

@@ -37,7 +37,11 @@ pub fn line(text: impl AsRef<str>) -> std::io::Result<()> {
 pub fn table(rows: &[Vec<String>]) -> std::io::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {
@@ -67,7 +71,10 @@ mod tests {
 
     #[test]
     fn numbers_have_separators() {
-        assert_eq!([0, 999, 1_000, 1_581, 1_234_567].map(number), ["0", "999", "1,000", "1,581", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1_000, 1_581, 1_234_567].map(number),
+            ["0", "999", "1,000", "1,581", "1,234,567"]
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals_access::Access;
-use annals_consumers::{Projector, State, Status, Stop, StopSignal, for_each_view, relay, sweep};
+use annals_consumers::{Projector, State, Status, Stop, StopSignal, for_each_view, rebuild, relay, sweep};
 use annals_query_api::{ApiSettings, ApiState, Component, ComponentState};
 use annals_schemas::TOPICS;
 use annals_store::{DataDir, Followed, Role, RoleLock};
@@ -95,6 +95,7 @@ impl Server {
 }
 
 async fn follow<V: View>(installation: &Installation) -> anyhow::Result<Followed> {
+    rebuild::bring_to_version::<V>(&installation.engine()).await?;
     let Installation { control, directory, .. } = installation;
     Ok(Followed::start(control, directory, V::NAME, V::VERSION, V::tables()).await?)
 }

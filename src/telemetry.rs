@@ -11,9 +11,9 @@ use crate::config::Config;
 const SECONDS: [f64; 16] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Starts logging. Commands log warnings, servers raise it to info.
+/// Starts logging. Unless told otherwise: information from every crate of annals, warnings from the libraries.
 pub fn start(config: &Config) -> anyhow::Result<()> {
-    let filter = config.log.as_deref().unwrap_or("warn,annals=info,annals_consumers=info");
+    let filter = config.log.as_deref().unwrap_or("warn,annals=info");
     let filter = EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is not a log filter"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {

@@ -12,6 +12,34 @@ use crate::error::AccessError;
 const MAX_IDS: usize = 5_000;
 
 impl Access {
+    /// Says which log is in use. Known ids speak of one log: when it is another one than before, because the old one was
+    /// lost or replaced, they are forgotten, and everything can be imported again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn bind_log(&self, incarnation: Uuid) -> Result<(), AccessError> {
+        const DOING: &str = "note which log is in use";
+        let path = self.control().path();
+        let bound: Option<Uuid> = sqlx::query_scalar("SELECT log FROM installation WHERE one = 1")
+            .fetch_one(self.control().pool())
+            .await
+            .during(path, DOING)?;
+        if bound == Some(incarnation) {
+            return Ok(());
+        }
+        let mut change = self.begin().await?;
+        if bound.is_some() {
+            tracing::warn!(%incarnation, "this is another log than before: known ids are forgotten");
+            sqlx::query("DELETE FROM known_ids").execute(change.connection()).await.during(path, DOING)?;
+        }
+        sqlx::query("UPDATE installation SET log = ? WHERE one = 1")
+            .bind(incarnation)
+            .execute(change.connection())
+            .await
+            .during(path, DOING)?;
+        change.commit().await
+    }
+
     /// Which of `ids` are known for `customer`.
     ///
     /// # Errors

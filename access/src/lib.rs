@@ -13,7 +13,6 @@
 //! Secrets: a password is stored as argon2id, a cookie as a keyed hash; neither is in an event, an error or a `Debug`
 //! output.
 #![forbid(unsafe_code)]
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 
 pub mod access;
 pub mod author;

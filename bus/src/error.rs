@@ -13,7 +13,9 @@ pub enum BusError {
     #[error("unknown partition `{0}`")]
     UnknownPartition(Partition),
     /// The topic exists with another number of partitions.
-    #[error("topic `{topic}` has {actual} partitions, not {wanted}; keys would move, so copy the log into a new one instead")]
+    #[error(
+        "topic `{topic}` has {actual} partitions, not {wanted}; keys would move, so copy the log into a new one instead"
+    )]
     PartitionCount {
         /// The topic.
         topic: String,
@@ -23,7 +25,9 @@ pub enum BusError {
         wanted: u32,
     },
     /// The log ends before this offset: it was truncated or created again.
-    #[error("offset {offset} of `{partition}` is beyond the end of the log at {end}: the log was truncated or created again")]
+    #[error(
+        "offset {offset} of `{partition}` is beyond the end of the log at {end}: the log was truncated or created again"
+    )]
     OffsetOutOfRange {
         /// The partition.
         partition: Partition,
@@ -42,6 +46,9 @@ pub enum BusError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The log's file is another one than was opened.
+    #[error("the log `{}` was removed or replaced while it is in use; start again", .0.display())]
+    Replaced(std::path::PathBuf),
     /// One record is larger than a batch may be.
     #[error("a record of {size_bytes} bytes is larger than the limit of {limit_bytes}")]
     RecordTooLarge {

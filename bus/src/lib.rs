@@ -58,7 +58,9 @@ pub enum Delivery {
 
 /// Holds a revocation back until it is dropped.
 #[derive(Debug)]
-pub struct RevocationGuard(#[expect(dead_code, reason = "dropping it is its use")] tokio::sync::oneshot::Sender<()>);
+pub struct RevocationGuard(
+    #[expect(dead_code, reason = "dropping it is its use")] tokio::sync::oneshot::Sender<()>,
+);
 
 impl RevocationGuard {
     /// A guard, and what is told when it is dropped.

@@ -14,7 +14,10 @@ pub fn murmur2(data: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_B28C;
     const M: u32 = 0x5BD1_E995;
     const R: u32 = 24;
-    #[expect(clippy::cast_possible_truncation, reason = "the hash is defined on the length as a 32-bit number")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the hash is defined on the length as a 32-bit number"
+    )]
     let mut hash = SEED ^ data.len() as u32;
     let (words, rest) = data.as_chunks::<4>();
     for word in words {

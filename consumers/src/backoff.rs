@@ -41,7 +41,10 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_limit_and_begin_again() {
         let mut backoff = Backoff::default();
-        assert_eq!((backoff.next(), backoff.next()), (Duration::from_millis(100), Duration::from_millis(200)));
+        assert_eq!(
+            (backoff.next(), backoff.next()),
+            (Duration::from_millis(100), Duration::from_millis(200))
+        );
         assert_eq!((0..20).map(|_| backoff.next()).last(), Some(Backoff::LONGEST));
         backoff.reset();
         assert_eq!(backoff.next(), Backoff::FIRST);

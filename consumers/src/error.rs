@@ -19,7 +19,9 @@ pub enum ConsumerError {
     #[error(transparent)]
     Access(#[from] AccessError),
     /// The view was folded from another log.
-    #[error("view `{view}` was folded from log {folded}, but this log is {found}: the log was created again; rebuild the view")]
+    #[error(
+        "view `{view}` was folded from log {folded}, but this log is {found}: the log was created again; rebuild the view"
+    )]
     OtherLog {
         /// The view.
         view: &'static str,
@@ -29,7 +31,9 @@ pub enum ConsumerError {
         found: Uuid,
     },
     /// The last record that the view folded is another one now.
-    #[error("the record before offset {offset} of `{partition}` is not the one that view `{view}` folded: the log was changed behind it; rebuild the view")]
+    #[error(
+        "the record before offset {offset} of `{partition}` is not the one that view `{view}` folded: the log was changed behind it; rebuild the view"
+    )]
     OtherRecord {
         /// The view.
         view: &'static str,
@@ -39,7 +43,9 @@ pub enum ConsumerError {
         offset: u64,
     },
     /// The log ends before the view's position.
-    #[error("view `{view}` stands at offset {offset} of `{partition}`, but the log ends at {end}: the log was truncated or created again; rebuild the view")]
+    #[error(
+        "view `{view}` stands at offset {offset} of `{partition}`, but the log ends at {end}: the log was truncated or created again; rebuild the view"
+    )]
     Truncated {
         /// The view.
         view: &'static str,

@@ -79,8 +79,8 @@ fn decode_record(
     match codec::decode(&record.value, &NoRegistry) {
         Ok(event) => {
             // A foreign producer may have placed it otherwise. It counts all the same, and the row says so.
-            let misplaced =
-                partitions.is_some_and(|count| partition_of(event.key().as_bytes(), count) != partition.number);
+            let misplaced = partitions
+                .is_some_and(|count| partition_of(event.key().as_bytes(), count) != partition.number);
             Ok(LogEvent {
                 partition: partition.clone(),
                 offset: record.offset,
@@ -139,8 +139,10 @@ impl<V: View> Folder<V> {
         for letter in &letters {
             tracing::error!(view = V::NAME, position = %letter.partition, offset = letter.offset, reason = letter.reason, "a record cannot be decoded");
         }
-        metrics::counter!("annals_projected_records_total", "view" => V::NAME).increment(batch.records as u64);
-        metrics::histogram!("annals_batch_seconds", "view" => V::NAME).record(started.elapsed().as_secs_f64());
+        metrics::counter!("annals_projected_records_total", "view" => V::NAME)
+            .increment(batch.records as u64);
+        metrics::histogram!("annals_batch_seconds", "view" => V::NAME)
+            .record(started.elapsed().as_secs_f64());
         Ok(())
     }
 }

@@ -12,14 +12,14 @@ use annals_bus::{BusError, Consumer, Delivery, Partition, ReadLimit, RevocationG
 use annals_schemas::codec::{self, NoRegistry};
 use annals_store::generations::{self, Generation, State as GenerationState};
 use annals_store::sqlite::SqliteViewStore;
-use annals_store::{StoreError, ViewStore, follow};
+use annals_store::{ViewStore, follow};
 use annals_views::View;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
+use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::folder::{self, Batch, Folder};
-use crate::backoff::Backoff;
 use crate::rebuild;
 use crate::status::{State, Status};
 use crate::stop::Stop;
@@ -72,7 +72,10 @@ impl<V: View> Projector<V> {
                 Ok(Exit::Switched) => Duration::ZERO,
                 // Somebody else moved the positions or switched the generation: look again, at once.
                 Err(error) if error.is_fenced() => {
-                    tracing::info!(view = V::NAME, "another writer came first; starting again from its positions");
+                    tracing::info!(
+                        view = V::NAME,
+                        "another writer came first; starting again from its positions"
+                    );
                     Backoff::FIRST
                 }
                 Err(error) if error.is_transient() => {
@@ -85,7 +88,20 @@ impl<V: View> Projector<V> {
                     let reason = chain(&error);
                     tracing::error!(view = V::NAME, reason, "the projector stopped");
                     self.state.send_replace(State::Stopped(reason));
-                    return;
+                    // What is wrong with this generation is mended by another one: a rebuild.
+                    match self.another_generation().await {
+                        Ok(Exit::Switched) => Duration::ZERO,
+                        Ok(Exit::Stopped) => break,
+                        Err(error) => {
+                            tracing::error!(
+                                view = V::NAME,
+                                reason = chain(&error),
+                                "a rebuild will not be noticed"
+                            );
+                            self.stop.wait().await;
+                            break;
+                        }
+                    }
                 }
             };
             tokio::select! {
@@ -94,6 +110,22 @@ impl<V: View> Projector<V> {
             }
         }
         self.state.send_replace(State::Ended);
+    }
+
+    /// Waits until another generation is active than now.
+    async fn another_generation(&mut self) -> Result<Exit> {
+        let control = self.engine.control.clone();
+        let mut changes = follow::watch_control(&control).await?;
+        let failed = generations::find(&control, V::NAME, GenerationState::Active).await?;
+        loop {
+            tokio::select! {
+                () = self.stop.wait() => return Ok(Exit::Stopped),
+                changed = changes.changed() => changed.map_err(|_| ConsumerError::Task(V::NAME))?,
+            }
+            if generations::find(&control, V::NAME, GenerationState::Active).await? != failed {
+                return Ok(Exit::Switched);
+            }
+        }
     }
 
     /// Works on the active generation until it is another one.
@@ -110,16 +142,8 @@ impl<V: View> Projector<V> {
     }
 
     async fn active(&self) -> Result<Generation> {
+        rebuild::bring_to_version::<V>(&self.engine).await?;
         let control = &self.engine.control;
-        let active = generations::active_or_first(control, V::NAME, V::VERSION).await?;
-        if active.version > V::VERSION {
-            return Err(StoreError::NewerVersion(self.engine.directory.view_db(V::NAME, active.number)).into());
-        }
-        if active.version == V::VERSION {
-            return Ok(active);
-        }
-        tracing::info!(view = V::NAME, from = active.version, to = V::VERSION, "folding the changed view anew");
-        rebuild::rebuild::<V>(&self.engine, None, &mut |_| {}).await?;
         generations::active_or_first(control, V::NAME, V::VERSION).await.map_err(Into::into)
     }
 
@@ -252,7 +276,8 @@ pub async fn verify<V: View>(engine: &Engine, store: &Arc<dyn ViewStore>) -> Res
         // A declared retention may have removed the record; then the first one there stands further on.
         if let Some(expected) = position.last_event_id
             && record.offset == before
-            && codec::decode(&record.value, &NoRegistry).ok().map(|event| event.meta().event_id) != Some(expected)
+            && codec::decode(&record.value, &NoRegistry).ok().map(|event| event.meta().event_id)
+                != Some(expected)
         {
             return Err(ConsumerError::OtherRecord { view: V::NAME, partition, offset });
         }

@@ -12,7 +12,7 @@ use annals_access::{Access, Author};
 use annals_bus::{Bus, Partition, PartitionRecords, ReadLimit};
 use annals_store::generations::{self, State};
 use annals_store::sqlite::SqliteViewStore;
-use annals_store::{Role, StoredPosition, ViewStore, crash};
+use annals_store::{Role, StoreError, StoredPosition, ViewStore, crash};
 use annals_views::View;
 use chrono::Utc;
 
@@ -65,13 +65,36 @@ pub async fn rebuild<V: View>(
     sweep::remove_files(&path)?;
     let store: Arc<dyn ViewStore> = Arc::new(SqliteViewStore::open(&path, V::tables()).await?);
     projector::verify::<V>(engine, &store).await?;
-    let mut builder = Builder::<V> { bus: &*engine.bus, folder: Folder::new(Arc::clone(&store)), done: 0, progress };
+    let mut builder =
+        Builder::<V> { bus: &*engine.bus, folder: Folder::new(Arc::clone(&store)), done: 0, progress };
     builder.catch_up().await?;
     builder.switch(engine, new.number, author).await?;
     let records = builder.done;
     store.close().await;
     sweep::sweep_unattended(engine).await?;
     Ok(Report { view: V::NAME, generation: new.number, records, elapsed: started.elapsed() })
+}
+
+/// Folds the view anew when its active generation is of an older version than this program's. Before that, its tables
+/// are not those that the queries know.
+///
+/// # Errors
+/// [`StoreError::NewerVersion`] when it is of a newer one; else as [`rebuild`].
+pub async fn bring_to_version<V: View>(engine: &Engine) -> Result<()> {
+    let active = generations::active_or_first(&engine.control, V::NAME, V::VERSION).await?;
+    if active.version > V::VERSION {
+        return Err(StoreError::NewerVersion(engine.directory.view_db(V::NAME, active.number)).into());
+    }
+    if active.version < V::VERSION {
+        tracing::info!(
+            view = V::NAME,
+            from = active.version,
+            to = V::VERSION,
+            "folding the changed view anew"
+        );
+        rebuild::<V>(engine, None, &mut |_| {}).await?;
+    }
+    Ok(())
 }
 
 struct Builder<'a, V> {
@@ -98,7 +121,8 @@ impl<V: View> Builder<'_, V> {
     /// Folds every partition up to the given offsets.
     async fn fold_until(&mut self, ends: &[(Partition, u64)]) -> Result<()> {
         let positions = self.folder.store().positions().await?;
-        let total = self.done + ends.iter().map(|(p, end)| end.saturating_sub(next(&positions, p))).sum::<u64>();
+        let total =
+            self.done + ends.iter().map(|(p, end)| end.saturating_sub(next(&positions, p))).sum::<u64>();
         for (partition, end) in ends {
             let mut from = next(&positions, partition);
             while from < *end {
@@ -121,7 +145,8 @@ impl<V: View> Builder<'_, V> {
         let Some(old) = old else {
             return Self::activate(engine, new, author).await;
         };
-        let old_store = SqliteViewStore::open(&engine.directory.view_db(V::NAME, old.number), V::tables()).await?;
+        let old_store =
+            SqliteViewStore::open(&engine.directory.view_db(V::NAME, old.number), V::tables()).await?;
         // From here on the old generation cannot move.
         let mut fence = old_store.begin().await?;
         let reached: Vec<(Partition, u64)> =

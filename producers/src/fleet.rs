@@ -30,12 +30,30 @@ const LATE_ONE_IN: u32 = 100;
 const REMEMBERED: usize = 5_000;
 
 const FIRST_NAMES: [&str; 24] = [
-    "ada", "amir", "beatriz", "chen", "dalia", "emeka", "fatima", "goran", "hanna", "ines", "jonas", "kaori", "lena",
-    "mateo", "nadia", "oskar", "priya", "quentin", "rosa", "søren", "tomás", "ute", "viktor", "yara",
+    "ada", "amir", "beatriz", "chen", "dalia", "emeka", "fatima", "goran", "hanna", "ines", "jonas", "kaori",
+    "lena", "mateo", "nadia", "oskar", "priya", "quentin", "rosa", "søren", "tomás", "ute", "viktor", "yara",
 ];
 const LAST_NAMES: [&str; 20] = [
-    "adeyemi", "bauer", "castillo", "dubois", "eriksen", "ferrari", "gupta", "haddad", "ito", "jansen", "kowalski",
-    "lindqvist", "moreau", "nakamura", "okafor", "petrov", "rossi", "schmidt", "tanaka", "weber",
+    "adeyemi",
+    "bauer",
+    "castillo",
+    "dubois",
+    "eriksen",
+    "ferrari",
+    "gupta",
+    "haddad",
+    "ito",
+    "jansen",
+    "kowalski",
+    "lindqvist",
+    "moreau",
+    "nakamura",
+    "okafor",
+    "petrov",
+    "rossi",
+    "schmidt",
+    "tanaka",
+    "weber",
 ];
 const OBJECTS: [(&str, &str); 8] = [
     ("device", "sw"),
@@ -120,7 +138,12 @@ impl Fleet {
     /// A customer by a skewed draw: the first has about a quarter of the events, the last few almost none.
     fn customer(&mut self) -> Uuid {
         let draw: f64 = self.random.random();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index"
+        )]
         let index = (draw.powi(3) * self.customers.len() as f64) as usize;
         self.customers[index.min(self.customers.len() - 1)]
     }
@@ -152,7 +175,10 @@ impl Fleet {
             customer,
             occurred_at,
             source: if host { "urn:windows:fleet" } else { "annals:fleet" }.to_owned(),
-            actor: Actor::new(if host { ActorKind::HostAccount } else { ActorKind::PortalAccount }, person.id),
+            actor: Actor::new(
+                if host { ActorKind::HostAccount } else { ActorKind::PortalAccount },
+                person.id,
+            ),
         };
         if host { self.host_event(meta, &person) } else { self.portal_event(meta, &person) }
     }
@@ -173,7 +199,9 @@ impl Fleet {
         };
         let account_number = Some(i64::from(person.number));
         match self.random.random_range(0..100) {
-            0..25 => LoginSucceeded { meta, account_number, personal: PersonalData::Personal(personal) }.into(),
+            0..25 => {
+                LoginSucceeded { meta, account_number, personal: PersonalData::Personal(personal) }.into()
+            }
             25..28 => LoginFailed {
                 meta,
                 reason: "wrong password".into(),
@@ -219,7 +247,11 @@ impl Fleet {
             count: 1,
             personal: PersonalData::Personal(Personal {
                 entity_id: Some(format!("dev-{:05}", number % 5_000)),
-                text: Some(format!("{} on device dev-{:05}, ticket {number}", action.to_lowercase().replace('_', " "), number % 5_000)),
+                text: Some(format!(
+                    "{} on device dev-{:05}, ticket {number}",
+                    action.to_lowercase().replace('_', " "),
+                    number % 5_000
+                )),
                 ..personal
             }),
         }

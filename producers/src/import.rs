@@ -118,9 +118,16 @@ pub async fn import_file(
         summary.failed += group.failures.len() as u64;
         let room = MAX_LISTED_FAILURES.saturating_sub(summary.failures.len());
         let failures = group.failures.into_iter().take(room);
-        summary.failures.extend(failures.map(|(line, reason)| Failure { file: path.to_owned(), line, reason }));
+        summary.failures.extend(failures.map(|(line, reason)| Failure {
+            file: path.to_owned(),
+            line,
+            reason,
+        }));
         publish_group(group.events, context.customer, access, publisher, summary).await?;
-        progress(Progress { bytes_read: group.bytes_read, events: summary.published + summary.already_known });
+        progress(Progress {
+            bytes_read: group.bytes_read,
+            events: summary.published + summary.already_known,
+        });
     }
     reader.await.map_err(|_| ImportError::Reader(path.to_owned()))??;
     Ok(())

@@ -16,6 +16,7 @@ mod health;
 mod metrics_page;
 mod observe;
 mod positions;
+mod request_target;
 mod router;
 mod scope;
 mod write_timeout;

@@ -1,7 +1,8 @@
 //! Connections: taken in, bounded, and brought to an end.
 //!
 //! `axum::serve` has no limit on the time that a client takes to send its request's head, and none on connections, so
-//! that slow clients would pile up. This is the same loop with both.
+//! that slow clients would pile up. This is the same loop with both. Between a connection and hyper stand two wrappers:
+//! one gives up on clients that do not read, one encodes what hyper would refuse in a target.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::observe::chain;
+use crate::request_target::EncodedTargets;
 use crate::write_timeout::WriteTimeout;
 
 /// Bounds of what clients can hold.
@@ -45,7 +47,8 @@ const LIMITS: Limits = Limits {
     drain: Duration::from_secs(10),
 };
 
-/// Longest head of a request. Longer ones get hyper's bare 431; a target over 65,534 bytes its bare 414.
+/// Longest head of a request. Longer ones get hyper's bare 431; a target over 65,534 bytes its bare 414. Both count
+/// what [`EncodedTargets`] encodes three times.
 const MAX_HEAD_BYTES: usize = 128 * 1024;
 
 /// Pause after the operating system could not give a connection, for example for lack of file descriptors.
@@ -124,7 +127,7 @@ fn connection(
     peer: SocketAddr,
     service: TowerToHyperService<Router>,
 ) -> http1::Connection<
-    TokioIo<WriteTimeout<TcpStream>>,
+    TokioIo<EncodedTargets<WriteTimeout<TcpStream>>>,
     impl Service<
         hyper::Request<Incoming>,
         Response = axum::response::Response,
@@ -134,7 +137,8 @@ fn connection(
 > {
     // Answers are written in one piece; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
-    let stream = TokioIo::new(WriteTimeout::new(stream, limits.write));
+    let stream = WriteTimeout::new(stream, limits.write);
+    let stream = TokioIo::new(EncodedTargets::new(stream, MAX_HEAD_BYTES));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)

@@ -5,7 +5,9 @@
 use std::time::{Duration, Instant};
 
 use annals_schemas::codec::{self, NoRegistry};
-use annals_schemas::{Actor, ActorKind, ConfigurationChanged, Event, LoginSucceeded, Meta, Personal, PersonalData};
+use annals_schemas::{
+    Actor, ActorKind, ConfigurationChanged, Event, LoginSucceeded, Meta, Personal, PersonalData,
+};
 use chrono::DateTime;
 use uuid::Uuid;
 
@@ -21,15 +23,16 @@ fn samples() -> Vec<Vec<u8>> {
         let personal = Personal {
             account: Some(format!("user-{}@example.com", n % 400)),
             address: Some("10.1.2.3".into()),
-            entity_id: (n % 2 == 0).then(|| format!("sw-{n}")),
-            text: (n % 2 == 0).then(|| format!("Update of port {n} to vlan 17 by request")),
+            entity_id: (n.is_multiple_of(2)).then(|| format!("sw-{n}")),
+            text: (n.is_multiple_of(2)).then(|| format!("Update of port {n} to vlan 17 by request")),
             ..Personal::default()
         };
         let personal = PersonalData::Personal(personal);
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             let action = "Update".into();
             let entity_type = Some("device".into());
-            ConfigurationChanged { meta, action, category: None, severity: None, entity_type, personal }.into()
+            ConfigurationChanged { meta, action, category: None, severity: None, entity_type, personal }
+                .into()
         } else {
             LoginSucceeded { meta, account_number: Some(7), personal }.into()
         }

@@ -40,7 +40,13 @@ pub const CATALOGUE: &[Entry] = &[
     entry(EventType::LoginFailed, Some("FAILED_LOGIN"), AUTHENTICATION, Some(Severity::Warning), None),
     entry(EventType::LoggedOut, Some("LOGOUT"), AUTHENTICATION, Some(Severity::Info), None),
     entry(EventType::HostLoggedOn, Some("HOST_LOGON"), AUTHENTICATION, Some(Severity::Info), Some("host")),
-    entry(EventType::HostLogonFailed, Some("FAILED_HOST_LOGON"), AUTHENTICATION, Some(Severity::Warning), Some("host")),
+    entry(
+        EventType::HostLogonFailed,
+        Some("FAILED_HOST_LOGON"),
+        AUTHENTICATION,
+        Some(Severity::Warning),
+        Some("host"),
+    ),
     entry(EventType::HostLoggedOff, Some("HOST_LOGOFF"), AUTHENTICATION, Some(Severity::Info), Some("host")),
     entry(EventType::ConfigurationChanged, None, Some("configuration"), Some(Severity::Info), None),
     entry(EventType::ActionRecorded, None, None, None, None),
@@ -170,7 +176,11 @@ mod tests {
     fn every_event_type_stands_in_the_user_documentation() {
         let documentation = include_str!("../../docs/events.md");
         for entry in CATALOGUE {
-            assert!(documentation.contains(entry.event_type.name()), "{:?} is not documented", entry.event_type);
+            assert!(
+                documentation.contains(entry.event_type.name()),
+                "{:?} is not documented",
+                entry.event_type
+            );
             if let Some(name) = entry.name {
                 assert!(documentation.contains(name), "{name} is not documented");
             }

@@ -143,10 +143,14 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
         let digest = schema.fingerprint::<Rabin>().bytes;
         let bytes: [u8; 8] = digest.as_slice().try_into().expect("a Rabin fingerprint has 8 bytes");
         let fingerprint = Fingerprint(u64::from_le_bytes(bytes));
-        let reader =
-            GenericDatumReader::builder(schema).human_readable(false).build().expect("names resolve; a test holds it");
-        let writer =
-            GenericDatumWriter::builder(schema).human_readable(false).build().expect("names resolve; a test holds it");
+        let reader = GenericDatumReader::builder(schema)
+            .human_readable(false)
+            .build()
+            .expect("names resolve; a test holds it");
+        let writer = GenericDatumWriter::builder(schema)
+            .human_readable(false)
+            .build()
+            .expect("names resolve; a test holds it");
         registry.by_fingerprint.insert(fingerprint, registry.all.len());
         registry.current.insert(event_type, registry.all.len());
         registry.all.push(WriterSchema { event_type, version, text, fingerprint, schema, reader, writer });
@@ -192,7 +196,11 @@ pub fn encode_registry(event: &Event, schema_id: u32) -> Result<Vec<u8>, EncodeE
 }
 
 fn write_body(event: &Event, writer: &WriterSchema, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
-    fn put<T: Serialize>(writer: &WriterSchema, event: &T, bytes: &mut Vec<u8>) -> Result<usize, apache_avro::Error> {
+    fn put<T: Serialize>(
+        writer: &WriterSchema,
+        event: &T,
+        bytes: &mut Vec<u8>,
+    ) -> Result<usize, apache_avro::Error> {
         writer.writer.write_ser(bytes, event)
     }
     let name = writer.event_type.name();
@@ -278,12 +286,16 @@ fn unframe<'b>(
         }
         _ => return Err(DecodeError::UnknownFraming),
     };
-    let index = REGISTRY.by_fingerprint.get(&fingerprint).ok_or(DecodeError::UnknownFingerprint(fingerprint))?;
+    let index =
+        REGISTRY.by_fingerprint.get(&fingerprint).ok_or(DecodeError::UnknownFingerprint(fingerprint))?;
     Ok((&REGISTRY.all[*index], body))
 }
 
 fn read_direct(writer: &WriterSchema, body: &mut &[u8]) -> Result<Event, apache_avro::Error> {
-    fn get<T: DeserializeOwned + Into<Event>>(w: &WriterSchema, body: &mut &[u8]) -> Result<Event, apache_avro::Error> {
+    fn get<T: DeserializeOwned + Into<Event>>(
+        w: &WriterSchema,
+        body: &mut &[u8],
+    ) -> Result<Event, apache_avro::Error> {
         w.reader.read_deser::<T>(body).map(Into::into)
     }
     use crate::events as e;
@@ -300,7 +312,9 @@ fn read_direct(writer: &WriterSchema, body: &mut &[u8]) -> Result<Event, apache_
 }
 
 fn read_resolving(writer: &WriterSchema, body: &mut &[u8]) -> Result<Event, apache_avro::Error> {
-    fn get<T: DeserializeOwned + Into<Event>>(value: &apache_avro::types::Value) -> Result<Event, apache_avro::Error> {
+    fn get<T: DeserializeOwned + Into<Event>>(
+        value: &apache_avro::types::Value,
+    ) -> Result<Event, apache_avro::Error> {
         from_value::<T>(value).map(Into::into)
     }
     use crate::events as e;

@@ -16,7 +16,7 @@ pub async fn run(config: &Config, command: AccountCommand) -> anyhow::Result<Exi
         AccountCommand::Add { email, customer, permissions, password_stdin: _ } => {
             let permissions = super::permissions(&permissions)?;
             let password = super::read_password()?;
-            let installation = Installation::create(config.data()?).await?;
+            let installation = Installation::open(config.data()?).await?;
             let account =
                 installation.access.add_account(&email, &customer, &permissions, password, &author).await?;
             installation.finish().await?;

@@ -16,6 +16,7 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         vec!["data".into(), data.display().to_string()],
         vec!["listen".into(), config.listen(listen_from_environment()?).to_string()],
         vec!["log".into(), config.log.clone().unwrap_or_else(|| "default".into())],
+        vec!["log format".into(), format!("{:?}", config.log_format).to_lowercase()],
         vec!["request timeout".into(), format!("{} s", config.request_timeout.as_secs())],
         vec!["secure cookies".into(), config.secure_cookies.to_string()],
     ])?;
@@ -32,7 +33,10 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
 /// `serve` and `demo` take this variable by their flag; here there is no such flag.
 fn listen_from_environment() -> anyhow::Result<Option<std::net::SocketAddr>> {
     match std::env::var("ANNALS_LISTEN") {
-        Ok(text) => Ok(Some(text.parse().map_err(|_| anyhow::anyhow!("`ANNALS_LISTEN` is `{text}`, not an address with a port"))?)),
+        Ok(text) => Ok(Some(
+            text.parse()
+                .map_err(|_| anyhow::anyhow!("`ANNALS_LISTEN` is `{text}`, not an address with a port"))?,
+        )),
         Err(_) => Ok(None),
     }
 }

@@ -31,9 +31,11 @@ pub async fn run(config: &Config, command: CustomerCommand) -> anyhow::Result<Ex
                 output::line(serde_json::to_string_pretty(&list)?)?;
             } else {
                 let mut rows = vec![vec!["NAME".into(), "TIME ZONE".into(), "ID".into()]];
-                rows.extend(customers.iter().map(|c| {
-                    vec![c.name.clone(), c.time_zone.name().to_owned(), c.id.to_string()]
-                }));
+                rows.extend(
+                    customers
+                        .iter()
+                        .map(|c| vec![c.name.clone(), c.time_zone.name().to_owned(), c.id.to_string()]),
+                );
                 output::table(&rows)?;
             }
         }

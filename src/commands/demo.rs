@@ -26,7 +26,8 @@ const BACKLOG: u32 = 5_000;
 
 /// Runs the command.
 pub async fn run(config: &Config, listen: SocketAddr, rate: u32) -> anyhow::Result<ExitCode> {
-    let folder = tempfile::Builder::new().prefix("annals-demo-").tempdir().context("no temporary directory")?;
+    let folder =
+        tempfile::Builder::new().prefix("annals-demo-").tempdir().context("no temporary directory")?;
     let directory = DataDir::create(folder.path())?;
     let server = Server::start(config, directory, listen).await?;
     let password = Uuid::new_v4().simple().to_string();
@@ -36,9 +37,13 @@ pub async fn run(config: &Config, listen: SocketAddr, rate: u32) -> anyhow::Resu
     publish_backlog(&publisher, &mut fleet).await?;
     explain(&format!("http://{}", server.address()?), &password)?;
     let live = tokio::spawn(publish_live(publisher, fleet, rate));
-    let result = server.run(shutdown_signal()).await;
-    live.abort();
-    result?;
+    // The fleet falls silent first: nothing is published into a log that is being closed.
+    let shutdown = async move {
+        shutdown_signal().await;
+        live.abort();
+        let _ = live.await;
+    };
+    server.run(shutdown).await?;
     output::line(format!("removed {}", folder.path().display()))?;
     folder.close().context("the temporary directory cannot be removed")?;
     Ok(ExitCode::SUCCESS)

@@ -61,6 +61,11 @@ pub fn parse_place(text: &str) -> Option<(Partition, u64)> {
 }
 
 async fn dump(bus: &dyn Bus, topic: Option<&str>, from: &From) -> anyhow::Result<()> {
+    if let From::Place(place, _) = from
+        && !bus.partitions(&place.topic).await?.contains(place)
+    {
+        bail!("there is no partition `{place}`");
+    }
     for wanted in TOPICS.iter().filter(|known| topic.is_none_or(|topic| topic == known.name)) {
         for (partition, end) in bus.end_positions(&[wanted.name]).await? {
             let start = match from {

@@ -46,7 +46,8 @@ async fn rebuild_named(
     macro_rules! rebuild_if_named {
         ($view:ty) => {
             if view == <$view>::NAME {
-                return rebuild::rebuild::<$view>(engine, Some((&installation.access, &author)), progress).await;
+                return rebuild::rebuild::<$view>(engine, Some((&installation.access, &author)), progress)
+                    .await;
             }
             names.push(<$view>::NAME);
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Sqlite, SqlSafeStr, Transaction};
+use sqlx::{SqlSafeStr, Sqlite, Transaction};
 
 use crate::error::Context;
 use crate::sqlite::{self, Durability};
@@ -33,6 +33,7 @@ impl ControlDb {
     pub async fn open(directory: &DataDir) -> Result<Self> {
         let path = directory.control_db();
         let _setup = directory.setup_lock().await?;
+        sqlite::make_private(&path)?;
         let options = sqlite::options(&path, Durability::Full, true);
         let pool = sqlite::pool(&path, options, CONNECTIONS).await?;
         migrate(&pool, &path).await?;
@@ -83,9 +84,11 @@ async fn migrate(pool: &SqlitePool, path: &Path) -> Result<()> {
         .collect();
     match Migrator::with_migrations(migrations).run(pool).await {
         Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(_) | MigrateError::VersionTooOld(..) | MigrateError::VersionMismatch(_)) => {
-            Err(StoreError::NewerVersion(path.to_owned()))
-        }
+        Err(
+            MigrateError::VersionMissing(_)
+            | MigrateError::VersionTooOld(..)
+            | MigrateError::VersionMismatch(_),
+        ) => Err(StoreError::NewerVersion(path.to_owned())),
         Err(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
             Err(StoreError::database(path, "migrate it", source))
         }

@@ -69,10 +69,14 @@ impl DataDir {
     /// # Errors
     /// [`StoreError::NoDirectory`] when it is not, or [`StoreError::NotWritable`].
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.join("control.db").is_file() {
-            return Err(StoreError::NoDirectory(path.to_owned()));
+        match std::fs::metadata(path.join("control.db")) {
+            Ok(control) if control.is_file() => Self::create(path),
+            // Whoever may not look into it must not hear that it is not there.
+            Err(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Err(io_error(path, source))
+            }
+            _ => Err(StoreError::NoDirectory(path.to_owned())),
         }
-        Self::create(path)
     }
 
     /// The directory itself.
@@ -122,7 +126,10 @@ impl DataDir {
             Err(TryLockError::Error(source)) => return Err(io_error(&self.path, source)),
         }
         // Only a help for the message above; the lock is what counts.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| write!(file, "{}", std::process::id()));
         Ok(RoleLock { _file: file })
     }
 
@@ -134,7 +141,8 @@ impl DataDir {
         let file = self.lock_file("setup")?;
         // Waiting for another process must not hold up this one's other tasks: one of them may be the holder.
         let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-        let file = locked.map_err(std::io::Error::other).flatten().map_err(|source| io_error(&self.path, source))?;
+        let file =
+            locked.map_err(std::io::Error::other).flatten().map_err(|source| io_error(&self.path, source))?;
         Ok(RoleLock { _file: file })
     }
 
@@ -159,10 +167,12 @@ impl DataDir {
     }
 }
 
-fn io_error(path: &Path, source: std::io::Error) -> StoreError {
+pub(crate) fn io_error(path: &Path, source: std::io::Error) -> StoreError {
     use std::io::ErrorKind;
     match source.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::NotWritable(path.to_owned()),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            StoreError::NotWritable(path.to_owned())
+        }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::DiskFull(path.to_owned()),
         _ => StoreError::Open { path: path.to_owned(), source },
     }

@@ -127,7 +127,8 @@ impl Followed {
         let reader = GenerationReader::open(directory, view, active).await?;
         let current = Arc::new(ArcSwap::from_pointee(reader));
         let changes = watch_control(control).await?;
-        let task = tokio::spawn(follow(control.clone(), directory.clone(), view, Arc::clone(&current), changes));
+        let task =
+            tokio::spawn(follow(control.clone(), directory.clone(), view, Arc::clone(&current), changes));
         Ok(Self { view, current, _task: Arc::new(AbortOnDrop(task.abort_handle())) })
     }
 
@@ -162,7 +163,9 @@ async fn follow(
 ) {
     while changes.changed().await.is_ok() {
         let open = async {
-            let Some(active) = generations::find(&control, view, State::Active).await? else { return Ok(None) };
+            let Some(active) = generations::find(&control, view, State::Active).await? else {
+                return Ok(None);
+            };
             if active == current.load().generation {
                 return Ok(None);
             }
@@ -175,7 +178,9 @@ async fn follow(
                 let old = current.swap(Arc::new(reader));
                 tokio::spawn(close_when_unused(old));
             }
-            Err(error) => tracing::warn!(view, %error, "cannot open the active generation; reading the old one"),
+            Err(error) => {
+                tracing::warn!(view, %error, "cannot open the active generation; reading the old one")
+            }
         }
     }
 }

@@ -60,11 +60,13 @@ pub async fn find(control: &ControlDb, view: &str, state: State) -> Result<Optio
 /// # Errors
 /// When the control database cannot be read.
 pub async fn retired(control: &ControlDb, view: &str) -> Result<Vec<i64>> {
-    sqlx::query_scalar("SELECT generation FROM generations WHERE view = ? AND state = 'retired' ORDER BY generation")
-        .bind(view)
-        .fetch_all(control.pool())
-        .await
-        .during(control.path(), "read generations")
+    sqlx::query_scalar(
+        "SELECT generation FROM generations WHERE view = ? AND state = 'retired' ORDER BY generation",
+    )
+    .bind(view)
+    .fetch_all(control.pool())
+    .await
+    .during(control.path(), "read generations")
 }
 
 /// The active generation of `view`, made (empty, active) when the view has none yet.

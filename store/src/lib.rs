@@ -22,7 +22,9 @@ pub use directory::{DataDir, Role, RoleLock};
 pub use error::StoreError;
 pub use follow::{Followed, GenerationReader};
 pub use table::{Column, ColumnKind, Index, OnConflict, Rows, Table, Value};
-pub use view_store::{Advance, Connection, DeadLetter, Partition, StoredPosition, ViewStore, ViewTransaction};
+pub use view_store::{
+    Advance, Connection, DeadLetter, Partition, StoredPosition, ViewStore, ViewTransaction,
+};
 
 /// Result of this crate.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;

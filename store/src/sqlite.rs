@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::DateTime;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{Arguments, AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::Mutex;
@@ -17,7 +18,9 @@ use uuid::Uuid;
 use crate::dictionary::{Cache, Key};
 use crate::error::Context;
 use crate::table::{OnConflict, Rows, Table, Value};
-use crate::view_store::{Advance, Connection, DeadLetter, Partition, StoredPosition, ViewStore, ViewTransaction};
+use crate::view_store::{
+    Advance, Connection, DeadLetter, Partition, StoredPosition, ViewStore, ViewTransaction,
+};
 use crate::{Result, StoreError};
 
 /// How long a statement waits for another writer before it says that the database is busy.
@@ -35,6 +38,9 @@ const WRITER_CACHE_KIB: i64 = 256 * 1024;
 
 /// Cache of every other connection, in KiB.
 const READER_CACHE_KIB: i64 = 4 * 1024;
+
+/// Rows that the engine's thread may be ahead of the reading task.
+const ROW_BUFFER: usize = 1_024;
 
 /// Version of the layout inside a generation's file (positions, dead letters, marks).
 const LAYOUT_VERSION: i64 = 1;
@@ -70,6 +76,17 @@ pub fn options(path: &Path, durability: Durability, create: bool) -> SqliteConne
         .statement_cache_capacity(64)
 }
 
+/// Makes the file when it is not there, readable for its owner only: it may hold password hashes and personal data,
+/// and SQLite would make it by the umask. The files that SQLite makes beside it take its mode.
+///
+/// # Errors
+/// When the file cannot be made.
+pub fn make_private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(drop).map_err(|source| crate::directory::io_error(path, source))
+}
+
 /// A pool whose connections live as long as it does.
 ///
 /// # Errors
@@ -81,9 +98,21 @@ pub async fn pool(path: &Path, options: SqliteConnectOptions, connections: u32) 
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(BUSY_TIMEOUT)
+        .after_release(|connection, _| Box::pin(is_usable(connection)))
         .connect_with(options)
         .await
         .during(path, "open it")
+}
+
+/// Whether a connection can go on after an error. SQLite ends a transaction by itself when the disk is full (or cannot
+/// be written): `ROLLBACK` then fails, the count of sqlx stays above zero, and no later transaction could begin.
+///
+/// # Errors
+/// When the connection is broken.
+pub async fn is_usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Behind a rollback that a dropped transaction asked for.
+    sqlx::Connection::ping(&mut *connection).await?;
+    Ok(!sqlx::Connection::is_in_transaction(connection))
 }
 
 /// One generation of one view in its own file.
@@ -114,6 +143,7 @@ impl SqliteViewStore {
         let options = options(path, Durability::Normal, true)
             .pragma("wal_autocheckpoint", VIEW_CHECKPOINT_PAGES.to_string())
             .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"));
+        make_private(path)?;
         // One connection: a generation has one writer at a time, and a second would only wait for it.
         let writer = pool(path, options, 1).await?;
         let store = Self { path: path.to_owned(), writer, caches: Mutex::default() };
@@ -135,7 +165,10 @@ impl SqliteViewStore {
                 sqlx::query(statement).execute(&mut *tx).await.during(&self.path, "create tables")?;
             }
             for statement in tables.iter().flat_map(|table| table.sqlite_ddl()) {
-                sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.during(&self.path, "create tables")?;
+                sqlx::query(AssertSqlSafe(statement))
+                    .execute(&mut *tx)
+                    .await
+                    .during(&self.path, "create tables")?;
             }
         }
         tx.commit().await.during(&self.path, "create tables")
@@ -146,7 +179,10 @@ impl SqliteViewStore {
     /// # Errors
     /// When the file cannot be opened.
     pub async fn open_readers(path: &Path, connections: u32) -> Result<SqlitePool> {
-        let options = options(path, Durability::Normal, false).pragma("query_only", "ON");
+        let options = options(path, Durability::Normal, false)
+            .pragma("query_only", "ON")
+            // A page of rows comes over in one go: every full buffer costs two switches between threads.
+            .row_buffer_size(ROW_BUFFER);
         pool(path, options, connections).await
     }
 }
@@ -187,10 +223,13 @@ impl ViewStore for SqliteViewStore {
         unknown.dedup();
         let mut found: HashMap<Key, i64> = HashMap::new();
         if !unknown.is_empty() {
-            let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.during(&self.path, "fill a dictionary")?;
+            let mut tx =
+                self.writer.begin_with("BEGIN IMMEDIATE").await.during(&self.path, "fill a dictionary")?;
             let width = dictionary.written_columns().count();
             for chunk in unknown.chunks(MAX_BOUND_VALUES / width) {
-                fill_dictionary(&mut tx, dictionary, chunk, &mut found).await.during(&self.path, "fill a dictionary")?;
+                fill_dictionary(&mut tx, dictionary, chunk, &mut found)
+                    .await
+                    .during(&self.path, "fill a dictionary")?;
             }
             tx.commit().await.during(&self.path, "fill a dictionary")?;
         }
@@ -214,7 +253,10 @@ impl ViewStore for SqliteViewStore {
         .fetch_all(&self.writer)
         .await
         .during(&self.path, "read dead letters")?;
-        rows.iter().map(dead_letter).collect::<Result<_, sqlx::Error>>().during(&self.path, "read dead letters")
+        rows.iter()
+            .map(dead_letter)
+            .collect::<Result<_, sqlx::Error>>()
+            .during(&self.path, "read dead letters")
     }
 
     async fn dead_letter_count(&self) -> Result<u64> {
@@ -227,7 +269,10 @@ impl ViewStore for SqliteViewStore {
 
     async fn settle(&self) -> Result<()> {
         self.caches.lock().await.values_mut().for_each(Cache::clear);
-        sqlx::query("PRAGMA shrink_memory").execute(&self.writer).await.during(&self.path, "give memory back")?;
+        sqlx::query("PRAGMA shrink_memory")
+            .execute(&self.writer)
+            .await
+            .during(&self.path, "give memory back")?;
         Ok(())
     }
 
@@ -322,11 +367,15 @@ impl ViewTransaction for SqliteViewTransaction {
     }
 }
 
-pub(crate) async fn read_positions(connection: &mut SqliteConnection, path: &Path) -> Result<Vec<StoredPosition>> {
-    let rows = sqlx::query("SELECT topic, partition, next_offset, last_event_id FROM positions ORDER BY 1, 2")
-        .fetch_all(connection)
-        .await
-        .during(path, "read positions")?;
+pub(crate) async fn read_positions(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<Vec<StoredPosition>> {
+    let rows =
+        sqlx::query("SELECT topic, partition, next_offset, last_event_id FROM positions ORDER BY 1, 2")
+            .fetch_all(connection)
+            .await
+            .during(path, "read positions")?;
     rows.iter()
         .map(|row| {
             Ok(StoredPosition {
@@ -398,9 +447,13 @@ async fn fill_dictionary(
         vec![row.as_str(); keys.len()].join(","),
         columns = columns.join(", "),
     );
-    let rows = sqlx::query_with(AssertSqlSafe(select), values()?).persistent(false).fetch_all(connection).await?;
+    let rows =
+        sqlx::query_with(AssertSqlSafe(select), values()?).persistent(false).fetch_all(connection).await?;
     for row in rows {
-        let key = dictionary.written_columns().map(|column| read_value(&row, column.name)).collect::<Result<_, _>>()?;
+        let key = dictionary
+            .written_columns()
+            .map(|column| read_value(&row, column.name))
+            .collect::<Result<_, _>>()?;
         found.insert(key, row.try_get("id")?);
     }
     Ok(())

@@ -201,7 +201,12 @@ impl Table {
             self.unique.join(", ")
         )];
         for index in self.indexes {
-            statements.push(format!("CREATE INDEX {} ON {} ({})", index.name, self.name, index.columns.join(", ")));
+            statements.push(format!(
+                "CREATE INDEX {} ON {} ({})",
+                index.name,
+                self.name,
+                index.columns.join(", ")
+            ));
         }
         statements
     }
@@ -231,7 +236,9 @@ impl Table {
 fn sqlite_type(kind: ColumnKind) -> &'static str {
     match kind {
         ColumnKind::RowId => "INTEGER PRIMARY KEY",
-        ColumnKind::Integer | ColumnKind::SmallInteger | ColumnKind::DictionaryId | ColumnKind::Timestamp => "INTEGER",
+        ColumnKind::Integer | ColumnKind::SmallInteger | ColumnKind::DictionaryId | ColumnKind::Timestamp => {
+            "INTEGER"
+        }
         ColumnKind::Text => "TEXT",
         ColumnKind::Uuid | ColumnKind::Address | ColumnKind::Bytes => "BLOB",
     }
@@ -269,7 +276,11 @@ mod tests {
             TABLE.sqlite_insert(2, OnConflict::Keep),
             "INSERT INTO things (event_id, until) VALUES (?,?),(?,?) ON CONFLICT (event_id) DO NOTHING"
         );
-        assert!(TABLE.sqlite_insert(1, OnConflict::Update(&["until"])).ends_with("DO UPDATE SET until = excluded.until"));
+        assert!(
+            TABLE
+                .sqlite_insert(1, OnConflict::Update(&["until"]))
+                .ends_with("DO UPDATE SET until = excluded.until")
+        );
     }
 
     #[test]

@@ -97,11 +97,7 @@ pub trait ViewStore: Send + Sync {
 
     /// Resolves dictionary keys to surrogate ids, adding those that are new. Not part of any batch's transaction:
     /// dictionaries are append-only and shared.
-    async fn resolve(
-        &self,
-        dictionary: &'static Table,
-        keys: &[dictionary::Key],
-    ) -> Result<Vec<i64>>;
+    async fn resolve(&self, dictionary: &'static Table, keys: &[dictionary::Key]) -> Result<Vec<i64>>;
 
     /// Dead letters in log order, at most `limit`.
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>>;

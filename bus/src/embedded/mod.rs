@@ -22,7 +22,9 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use uuid::Uuid;
 
-use crate::{Bus, BusError, Consumer, Partition, Position, ReadLimit, Record, Result, StartPositions, StoredRecord};
+use crate::{
+    Bus, BusError, Consumer, Partition, Position, ReadLimit, Record, Result, StartPositions, StoredRecord,
+};
 
 /// Version of the file's layout.
 const LAYOUT_VERSION: i64 = 1;
@@ -68,8 +70,24 @@ impl PartitionRow {
     }
 }
 
+/// What makes a file the same file, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The file of this name; `None` when there is none.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).ok().map(|data| Self { device: data.dev(), inode: data.ino() })
+    }
+}
+
 /// What every part of the engine shares.
 pub(crate) struct Shared {
+    pub(crate) file: FileId,
     pub(crate) path: PathBuf,
     pub(crate) incarnation: Uuid,
     pub(crate) partitions: Vec<PartitionRow>,
@@ -111,19 +129,26 @@ impl EmbeddedBus {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub async fn open_with(directory: &DataDir, topics: &[(&str, u32)], durability: Durability) -> Result<Self> {
+    pub async fn open_with(
+        directory: &DataDir,
+        topics: &[(&str, u32)],
+        durability: Durability,
+    ) -> Result<Self> {
         let path = directory.log_db();
         let options = sqlite::options(&path, durability, true)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string());
         let setup = directory.setup_lock().await?;
+        sqlite::make_private(&path)?;
         let mut connection = options.connect().await.during(&path, "open the log")?;
+        let file = FileId::of(&path).ok_or_else(|| BusError::Replaced(path.clone()))?;
         let (incarnation, partitions) = lay_out(&mut connection, &path, topics).await?;
         drop(setup);
         let readers = sqlite::pool(&path, options.clone().pragma("query_only", "ON"), READERS).await?;
-        let watcher = options.pragma("query_only", "ON").connect().await.during(&path, "open the log")?;
+        let watcher =
+            options.clone().pragma("query_only", "ON").connect().await.during(&path, "open the log")?;
         let tail = tail::Tail::start(watcher, path.clone());
-        let shared = Arc::new(Shared { path, incarnation, partitions, readers, tail });
-        let writer = writer::Writer::start(connection, Arc::clone(&shared));
+        let shared = Arc::new(Shared { file, path, incarnation, partitions, readers, tail });
+        let writer = writer::Writer::start(connection, options, Arc::clone(&shared));
         Ok(Self { shared, writer })
     }
 }
@@ -169,7 +194,12 @@ async fn lay_out(
     Ok((incarnation, partitions))
 }
 
-async fn ensure_topic(connection: &mut SqliteConnection, path: &Path, topic: &str, wanted: u32) -> Result<()> {
+async fn ensure_topic(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    topic: &str,
+    wanted: u32,
+) -> Result<()> {
     const DOING: &str = "create a topic";
     let actual: u32 = sqlx::query_scalar("SELECT count(*) FROM partitions WHERE topic = ?")
         .bind(topic)

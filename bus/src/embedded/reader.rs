@@ -19,21 +19,23 @@ pub(super) async fn read(
     let mut records: Vec<StoredRecord> = Vec::new();
     let mut bytes = 0;
     // The batch that holds `from` may begin before it.
-    let mut next_id: i64 = sqlx::query_scalar("SELECT coalesce(max(id), ?2) FROM batches WHERE id BETWEEN ?1 AND ?2")
-        .bind(row.row_id(0))
-        .bind(row.row_id(from))
-        .fetch_one(&shared.readers)
-        .await
-        .during(&shared.path, "read the log")?;
-    let last_id = row.row_id(0) + ROW_IDS_PER_PARTITION - 1;
-    'pages: loop {
-        let rows = sqlx::query("SELECT id, count, body FROM batches WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?")
-            .bind(next_id)
-            .bind(last_id)
-            .bind(page_size(limit, records.len()))
-            .fetch_all(&shared.readers)
+    let mut next_id: i64 =
+        sqlx::query_scalar("SELECT coalesce(max(id), ?2) FROM batches WHERE id BETWEEN ?1 AND ?2")
+            .bind(row.row_id(0))
+            .bind(row.row_id(from))
+            .fetch_one(&shared.readers)
             .await
             .during(&shared.path, "read the log")?;
+    let last_id = row.row_id(0) + ROW_IDS_PER_PARTITION - 1;
+    'pages: loop {
+        let rows =
+            sqlx::query("SELECT id, count, body FROM batches WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?")
+                .bind(next_id)
+                .bind(last_id)
+                .bind(page_size(limit, records.len()))
+                .fetch_all(&shared.readers)
+                .await
+                .during(&shared.path, "read the log")?;
         let Some(last) = rows.last() else { break };
         next_id = last.get::<i64, _>(0) + 1;
         for batch in &rows {
@@ -42,8 +44,11 @@ pub(super) async fn read(
             if first + count <= from {
                 continue;
             }
-            let stored = format::read(batch.get(2), first, count)
-                .map_err(|reason| BusError::Damaged { partition: row.partition.clone(), offset: first, reason })?;
+            let stored = format::read(batch.get(2), first, count).map_err(|reason| BusError::Damaged {
+                partition: row.partition.clone(),
+                offset: first,
+                reason,
+            })?;
             for record in stored.into_iter().filter(|record| record.offset >= from) {
                 bytes += record.value.len() + record.key.as_ref().map_or(0, |key| key.len());
                 if !records.is_empty() && (records.len() >= limit.records || bytes > limit.bytes) {
@@ -87,8 +92,9 @@ pub(super) async fn end_positions(shared: &Shared, topics: &[&str]) -> Result<Ve
         shared.topic(topic)?;
     }
     let places = vec!["?"; topics.len()].join(",");
-    let sql =
-        format!("SELECT topic, number, next_offset FROM partitions WHERE topic IN ({places}) ORDER BY topic, number");
+    let sql = format!(
+        "SELECT topic, number, next_offset FROM partitions WHERE topic IN ({places}) ORDER BY topic, number"
+    );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for topic in topics {
         query = query.bind(*topic);

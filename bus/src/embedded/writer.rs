@@ -8,10 +8,11 @@ use std::time::Instant;
 use annals_store::crash;
 use annals_store::error::Context;
 use chrono::Utc;
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{PartitionRow, Shared, format};
+use super::{FileId, PartitionRow, Shared, format};
 use crate::partitioner::partition_of;
 use crate::{BusError, Partition, Position, Record, Result};
 
@@ -39,9 +40,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection, shared: Arc<Shared>) -> Self {
+    pub(super) fn start(
+        connection: SqliteConnection,
+        options: SqliteConnectOptions,
+        shared: Arc<Shared>,
+    ) -> Self {
         let (queue, appends) = mpsc::channel(MAX_WAITING_APPENDS);
-        tokio::spawn(run(connection, Arc::clone(&shared), appends));
+        tokio::spawn(run(connection, options, Arc::clone(&shared), appends));
         Self { queue, shared, round_robin: Arc::default() }
     }
 
@@ -56,7 +61,8 @@ impl Writer {
     /// Finds each record's partition and checks its size, before anything waits.
     fn prepare(&self, topic: &str, records: Vec<Record>) -> Result<Append> {
         self.shared.topic(topic)?;
-        let first = self.shared.partitions.iter().position(|row| &*row.partition.topic == topic).unwrap_or_default();
+        let first =
+            self.shared.partitions.iter().position(|row| &*row.partition.topic == topic).unwrap_or_default();
         let count = u32::try_from(self.shared.topic(topic)?.len()).unwrap_or(1);
         let mut size_bytes = 0;
         let mut placed = Vec::with_capacity(records.len());
@@ -88,7 +94,12 @@ impl Writer {
     }
 }
 
-async fn run(mut connection: SqliteConnection, shared: Arc<Shared>, mut appends: mpsc::Receiver<Append>) {
+async fn run(
+    mut connection: SqliteConnection,
+    options: SqliteConnectOptions,
+    shared: Arc<Shared>,
+    mut appends: mpsc::Receiver<Append>,
+) {
     while let Some(first) = appends.recv().await {
         let mut size_bytes = first.size_bytes;
         let mut group = vec![first];
@@ -99,7 +110,7 @@ async fn run(mut connection: SqliteConnection, shared: Arc<Shared>, mut appends:
             group.push(next);
         }
         let closing = size_bytes == usize::MAX;
-        commit_group(&mut connection, &shared, group).await;
+        commit_group(&mut connection, &options, &shared, group).await;
         if closing {
             appends.close();
         }
@@ -108,10 +119,21 @@ async fn run(mut connection: SqliteConnection, shared: Arc<Shared>, mut appends:
     let _ = connection.close().await;
 }
 
-async fn commit_group(connection: &mut SqliteConnection, shared: &Shared, group: Vec<Append>) {
+async fn commit_group(
+    connection: &mut SqliteConnection,
+    options: &SqliteConnectOptions,
+    shared: &Shared,
+    group: Vec<Append>,
+) {
     let started = Instant::now();
     let count: usize = group.iter().map(|append| append.records.len()).sum();
     let result = write_group(connection, shared, &group).await;
+    if result.is_err() && !matches!(annals_store::sqlite::is_usable(connection).await, Ok(true)) {
+        match options.connect().await {
+            Ok(fresh) => *connection = fresh,
+            Err(error) => tracing::error!(%error, "the log cannot be opened again"),
+        }
+    }
     match result {
         Ok(positions) => {
             shared.tail.grown();
@@ -128,7 +150,13 @@ async fn commit_group(connection: &mut SqliteConnection, shared: &Shared, group:
                 let _ = append.reply.send(Err(BusError::Append(Arc::clone(&error))));
             }
         }
-        Err(_) => drop(group),
+        Err(error) => {
+            tracing::error!(%error, "an append failed");
+            let replaced = || BusError::Replaced(shared.path.clone());
+            for append in group {
+                let _ = append.reply.send(Err(replaced()));
+            }
+        }
     }
 }
 
@@ -147,6 +175,10 @@ async fn write_group(
 ) -> Result<Vec<Vec<Position>>> {
     const DOING: &str = "append to the log";
     let path = &shared.path;
+    // SQLite would go on writing to a file that has no name any more, and acknowledge what nobody can read.
+    if FileId::of(path) != Some(shared.file) {
+        return Err(BusError::Replaced(path.clone()));
+    }
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.during(path, DOING)?;
     let now = Utc::now().timestamp_micros();
     let mut parts: HashMap<usize, Part> = HashMap::new();
@@ -192,7 +224,11 @@ fn put(part: &mut Part, record: &Record, now: i64, shared: &Shared, partition: &
     Position { incarnation: shared.incarnation, partition: partition.clone(), offset }
 }
 
-async fn store_part(connection: &mut SqliteConnection, row: &PartitionRow, part: &Part) -> Result<(), sqlx::Error> {
+async fn store_part(
+    connection: &mut SqliteConnection,
+    row: &PartitionRow,
+    part: &Part,
+) -> Result<(), sqlx::Error> {
     sqlx::query("INSERT INTO batches (id, partition, count, high_time, body) VALUES (?, ?, ?, ?, ?)")
         .bind(row.row_id(part.next_offset))
         .bind(row.id)

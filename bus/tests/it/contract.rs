@@ -115,7 +115,9 @@ pub async fn a_consumer_begins_where_it_is_told_and_follows_the_tail(bus: &dyn B
     let partition = Partition::new("beta", 0);
     bus.append("beta", (0..5).map(|n| record("k", vec![n])).collect()).await.unwrap();
     let mut consumer = consumer(bus, &["beta"], vec![(partition.clone(), 3)]).await;
-    let Delivery::Assigned(assigned) = consumer.next().await.unwrap() else { panic!("the first is the assignment") };
+    let Delivery::Assigned(assigned) = consumer.next().await.unwrap() else {
+        panic!("the first is the assignment")
+    };
     assert_eq!(assigned, [(partition.clone(), 3)]);
     let first = records(&mut *consumer).await;
     assert_eq!((first[0].from, first[0].records.len(), first[0].next_offset()), (3, 2, 5));

@@ -92,3 +92,15 @@ async fn another_partition_count_and_a_newer_file_are_refused() {
     let error = EmbeddedBus::open(&directory, &TOPICS).await.err().unwrap();
     assert!(matches!(error, BusError::Store(StoreError::NewerVersion(_))), "{error}");
 }
+
+#[tokio::test]
+async fn nothing_is_acknowledged_into_a_file_that_was_removed() {
+    let keep = tempfile::tempdir().unwrap();
+    let directory = DataDir::create(keep.path()).unwrap();
+    let bus = EmbeddedBus::open(&directory, &TOPICS).await.unwrap();
+    bus.append("beta", vec![record("k", "x")]).await.unwrap();
+    std::fs::remove_file(directory.log_db()).unwrap();
+    assert!(matches!(bus.append("beta", vec![record("k", "y")]).await, Err(BusError::Replaced(_))));
+    EmbeddedBus::open(&directory, &TOPICS).await.unwrap();
+    assert!(matches!(bus.append("beta", vec![record("k", "y")]).await, Err(BusError::Replaced(_))));
+}

@@ -15,15 +15,18 @@ pub struct Starts(pub Vec<(Partition, u64)>);
 #[async_trait]
 impl StartPositions for Starts {
     async fn start_positions(&self, partitions: &[Partition]) -> Result<Vec<u64>, String> {
-        let find = |p: &Partition| self.0.iter().find(|(known, _)| known == p).map_or(0, |(_, offset)| *offset);
+        let find =
+            |p: &Partition| self.0.iter().find(|(known, _)| known == p).map_or(0, |(_, offset)| *offset);
         Ok(partitions.iter().map(find).collect())
     }
 }
 
+/// A record with a key.
 pub fn record(key: &str, value: impl Into<Vec<u8>>) -> Record {
     Record { key: Some(key.as_bytes().to_vec().into()), value: value.into().into(), ..Record::default() }
 }
 
+/// A consumer that starts there.
 pub async fn consumer(bus: &dyn Bus, topics: &[&str], starts: Vec<(Partition, u64)>) -> Box<dyn Consumer> {
     bus.consumer("test", topics, Arc::new(Starts(starts)), Default::default()).await.unwrap()
 }

@@ -1,8 +1,8 @@
 //! Random events from few hosts, users and times, so that they collide in every way.
 
 use annals_schemas::{
-    ActionRecorded, Actor, ActorKind, Event, HostIdentity, HostLoggedOff, HostLoggedOn, LoginFailed, Meta, Personal,
-    PersonalData, Severity,
+    ActionRecorded, Actor, ActorKind, Event, HostIdentity, HostLoggedOff, HostLoggedOn, LoginFailed, Meta,
+    Personal, PersonalData, Severity,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
@@ -33,12 +33,14 @@ fn personal() -> impl Strategy<Value = Personal> {
         1 => Just(Some("::1".to_owned())),
         1 => Just(Some("nonsense".to_owned())),
     ];
-    (address, "[a-cß\\x00]{1,2}", prop::option::of("[a-c]{1,2}")).prop_map(|(address, account, entity_id)| Personal {
-        address,
-        account: Some(account),
-        text: entity_id.as_ref().map(|id| format!("something about {id}")),
-        entity_id,
-        ..Personal::default()
+    (address, "[a-cß\\x00]{1,2}", prop::option::of("[a-c]{1,2}")).prop_map(|(address, account, entity_id)| {
+        Personal {
+            address,
+            account: Some(account),
+            text: entity_id.as_ref().map(|id| format!("something about {id}")),
+            entity_id,
+            ..Personal::default()
+        }
     })
 }
 

@@ -28,7 +28,8 @@ fn log(events: &[Event]) -> Vec<(Partition, StoredRecord)> {
             let record = StoredRecord {
                 offset: *offset,
                 // Some events are from the future of their append.
-                recorded_at: base() + TimeDelta::seconds(if index % 5 == 0 { -400 } else { 60 + index as i64 }),
+                recorded_at: base()
+                    + TimeDelta::seconds(if index % 5 == 0 { -400 } else { 60 + index as i64 }),
                 key: Some(event.key().into()),
                 value: codec::encode(event).unwrap().into(),
                 headers: Vec::new(),
@@ -40,7 +41,12 @@ fn log(events: &[Event]) -> Vec<(Partition, StoredRecord)> {
 }
 
 /// Folds a log in batches that end after the given numbers of records.
-async fn fold<V: Dump>(folder: &Path, name: &str, log: &[(Partition, StoredRecord)], cuts: &[usize]) -> std::path::PathBuf {
+async fn fold<V: Dump>(
+    folder: &Path,
+    name: &str,
+    log: &[(Partition, StoredRecord)],
+    cuts: &[usize],
+) -> std::path::PathBuf {
     let path = folder.join(name);
     let store: Arc<dyn ViewStore> = Arc::new(SqliteViewStore::open(&path, V::tables()).await.unwrap());
     let mut rest = log;
@@ -132,18 +138,24 @@ fn logoffs_before_and_after_their_logon_end_it_alike() {
     let runtime = runtime();
     let mut runner = TestRunner::new(ProptestConfig { cases: 40, ..ProptestConfig::default() });
     runner
-        .run(&(events(1..40).prop_flat_map(|events| (Just(events.clone()), Just(events).prop_shuffle()))), |(a, b)| {
-            runtime.block_on(async {
-                let folder = tempfile::tempdir().unwrap();
-                let same_time = |events: &[Event]| -> Vec<_> {
-                    log(events).into_iter().map(|(p, r)| (p, StoredRecord { recorded_at: base(), ..r })).collect()
-                };
-                let a = fold::<Users>(folder.path(), "a", &same_time(&a), &[7, 3]).await;
-                let b = fold::<Users>(folder.path(), "b", &same_time(&b), &[5]).await;
-                assert_eq!(shown::<Users>(&a).await, shown::<Users>(&b).await);
-            });
-            Ok(())
-        })
+        .run(
+            &(events(1..40).prop_flat_map(|events| (Just(events.clone()), Just(events).prop_shuffle()))),
+            |(a, b)| {
+                runtime.block_on(async {
+                    let folder = tempfile::tempdir().unwrap();
+                    let same_time = |events: &[Event]| -> Vec<_> {
+                        log(events)
+                            .into_iter()
+                            .map(|(p, r)| (p, StoredRecord { recorded_at: base(), ..r }))
+                            .collect()
+                    };
+                    let a = fold::<Users>(folder.path(), "a", &same_time(&a), &[7, 3]).await;
+                    let b = fold::<Users>(folder.path(), "b", &same_time(&b), &[5]).await;
+                    assert_eq!(shown::<Users>(&a).await, shown::<Users>(&b).await);
+                });
+                Ok(())
+            },
+        )
         .unwrap();
 }
 
@@ -187,10 +199,13 @@ async fn a_writer_that_lost_its_position_changes_nothing() {
     // Another writer read before the first one moved on: its batch begins at 0.
     let stale: Vec<PartitionRecords> = log
         .iter()
-        .fold(std::collections::BTreeMap::new(), |mut parts: std::collections::BTreeMap<_, Vec<_>>, (p, r)| {
-            parts.entry(p.clone()).or_default().push(r.clone());
-            parts
-        })
+        .fold(
+            std::collections::BTreeMap::new(),
+            |mut parts: std::collections::BTreeMap<_, Vec<_>>, (p, r)| {
+                parts.entry(p.clone()).or_default().push(r.clone());
+                parts
+            },
+        )
         .into_iter()
         .map(|(partition, records)| PartitionRecords { partition, from: 0, records })
         .collect();

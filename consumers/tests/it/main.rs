@@ -13,18 +13,20 @@ use std::time::{Duration, Instant};
 use annals_bus::{Bus, EmbeddedBus};
 use annals_consumers::Engine;
 use annals_schemas::TOPICS;
-use annals_store::{ControlDb, DataDir, ViewStore};
 use annals_store::generations::{self, State};
 use annals_store::sqlite::SqliteViewStore;
+use annals_store::{ControlDb, DataDir, ViewStore};
 use annals_views::View;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
 /// An engine in a directory that goes away.
 pub struct Installation {
+    /// What consumers work on.
     pub engine: Engine,
     _folder: tempfile::TempDir,
 }
 
+/// A new, empty installation.
 pub async fn installation() -> Installation {
     let folder = tempfile::tempdir().unwrap();
     let directory = DataDir::create(folder.path()).unwrap();

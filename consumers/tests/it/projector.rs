@@ -38,9 +38,10 @@ async fn a_projector_catches_up_follows_and_goes_on_after_a_restart() {
 
 /// Stops with a reason that says what happened.
 async fn stops_with(engine: &Engine, words: &str) {
-    let (_signal, stop) = StopSignal::new();
+    let (signal, stop) = StopSignal::new();
     let (mut status, task) = Projector::<LoggedOnUsers>::spawn(engine.clone(), stop);
     let state = status.wait_for(|state| matches!(state, State::Stopped(_))).await.unwrap();
+    signal.stop();
     task.await.unwrap();
     let State::Stopped(reason) = state else { unreachable!() };
     assert!(reason.contains(words) && reason.contains("logged_on_users"), "{reason}");
@@ -93,4 +94,19 @@ async fn a_view_of_a_newer_version_is_refused() {
     execute(&here.engine.directory.control_db(), "UPDATE generations SET version = version + 1").await;
     stops_with(&here.engine, "newer version of annals").await;
     assert_eq!(LoggedOnUsers::VERSION, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_sets_a_stopped_projector_going_again() {
+    let (here, path) = folded().await;
+    execute(&path, "UPDATE positions SET last_event_id = randomblob(16)").await;
+    let (signal, stop) = StopSignal::new();
+    let (mut status, task) = Projector::<LoggedOnUsers>::spawn(here.engine.clone(), stop);
+    status.wait_for(|state| matches!(state, State::Stopped(_))).await.unwrap();
+    annals_consumers::rebuild::rebuild::<LoggedOnUsers>(&here.engine, None, &mut |_| {}).await.unwrap();
+    status.wait_for(|state| *state == State::Running).await.unwrap();
+    publish(&here.engine, &mut Fleet::new(6, true), 100).await;
+    caught_up::<LoggedOnUsers>(&here.engine).await;
+    signal.stop();
+    task.await.unwrap();
 }

@@ -40,7 +40,9 @@ async fn a_rebuild_gives_the_rows_of_the_live_projection_also_after_damage() {
             assert!(expected.len() > 100);
             let path = active_path::<$view>(&here.engine).await;
             let damaged = match <$view>::NAME {
-                "audit_log" => execute(&path, "UPDATE events SET description = 'forged' WHERE id % 7 = 0").await,
+                "audit_log" => {
+                    execute(&path, "UPDATE events SET description = 'forged' WHERE id % 7 = 0").await
+                }
                 _ => execute(&path, "DELETE FROM logons WHERE id % 7 = 0").await,
             };
             assert!(damaged > 0);
@@ -66,10 +68,15 @@ async fn a_running_projector_and_its_readers_follow_without_a_failed_read() {
     let (signal, stop) = StopSignal::new();
     let (_, task) = Projector::<AuditLog>::spawn(engine.clone(), stop);
     caught_up::<AuditLog>(&engine).await;
-    let followed =
-        Followed::start(&engine.control, &engine.directory, AuditLog::NAME, AuditLog::VERSION, AuditLog::tables())
-            .await
-            .unwrap();
+    let followed = Followed::start(
+        &engine.control,
+        &engine.directory,
+        AuditLog::NAME,
+        AuditLog::VERSION,
+        AuditLog::tables(),
+    )
+    .await
+    .unwrap();
     let (reading, reads) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
     let reader = {
         let (followed, reading, reads) = (followed.clone(), Arc::clone(&reading), Arc::clone(&reads));
@@ -114,11 +121,17 @@ async fn only_one_rebuild_at_a_time_and_a_left_one_is_begun_anew() {
     publish(&here.engine, &mut Fleet::new(5, true), 500).await;
     let role = here.engine.directory.take_role(Role::Rebuild).unwrap();
     let error = rebuild::rebuild::<LoggedOnUsers>(&here.engine, None, &mut |_| {}).await.unwrap_err();
-    assert!(matches!(error, annals_consumers::ConsumerError::Store(StoreError::InUse { role: "rebuild", .. })));
+    assert!(matches!(
+        error,
+        annals_consumers::ConsumerError::Store(StoreError::InUse { role: "rebuild", .. })
+    ));
     drop(role);
     // As after a crash in the middle: a generation that is being built by nobody.
     annals_store::generations::begin_building(&here.engine.control, "logged_on_users", 1).await.unwrap();
     let report = rebuild::rebuild::<LoggedOnUsers>(&here.engine, None, &mut |_| {}).await.unwrap();
-    assert_eq!(rows::<LoggedOnUsers>(&active_path::<LoggedOnUsers>(&here.engine).await).await, live::<LoggedOnUsers>(&here.engine).await);
+    assert_eq!(
+        rows::<LoggedOnUsers>(&active_path::<LoggedOnUsers>(&here.engine).await).await,
+        live::<LoggedOnUsers>(&here.engine).await
+    );
     assert!(report.records > 0);
 }

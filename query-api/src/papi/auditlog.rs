@@ -1,15 +1,16 @@
-//! The auditlog module (lastline-auditlog-api).
+//! The auditlog module (Lastline's AuditLog API document).
 
 use std::net::IpAddr;
 
 use annals_access::{Customer, Permission};
 use annals_views::address;
 use annals_views::audit_log::query::{MAX_FILTER_VALUES, page};
-use annals_views::audit_log::{AuditEvent, AuditQuery, Direction, Order, Scope, SortKey};
+use annals_views::audit_log::{AuditEvent, AuditQuery, Direction, Fields, Order, Scope, SortKey};
 use chrono_tz::Tz;
-use serde_json::{Value, json};
+use serde::Serialize;
 use uuid::Uuid;
 
+use super::envelope::Data;
 use super::errors::{PapiError, shown};
 use super::parameters::Parameters;
 use super::time::{Range, show};
@@ -27,7 +28,7 @@ const MAX_RESULTS: u32 = 10_000;
 const ID_DIGITS: usize = 32;
 
 /// The audit events that the caller may see: all of the customers where it manages users, else its own.
-pub(super) async fn get_events(call: &Call<'_>) -> Result<Value, PapiError> {
+pub(super) async fn get_events(call: &Call<'_>) -> Result<Data, PapiError> {
     let zone = call.parameters.time_zone()?;
     let customers = visible_customers(call).await?;
     let scope = scope::audit_log(call.principal, Permission::ManageUsers);
@@ -35,7 +36,7 @@ pub(super) async fn get_events(call: &Call<'_>) -> Result<Value, PapiError> {
     let reader = call.app.state.audit_log.current();
     let events = page(&reader.pool, &query).await.map_err(|error| failures::store(&error))?;
     record_read(call).await;
-    Ok(events.iter().map(|event| rendered(event, &customers, zone)).collect())
+    Data::of(&events.iter().map(|event| rendered(event, &customers, zone)).collect::<Vec<_>>())
 }
 
 /// The read itself is an event. One that cannot be written now is counted and told later, so that nobody loses the
@@ -77,6 +78,7 @@ fn audit_query(
         entity_types: filter(parameters, "entity_types")?,
         entities: filter(parameters, "portal_entity_ids")?,
         event_ids: filter(parameters, "audit_event_id")?.map(|texts| event_ids_of(&texts)),
+        fields: Fields::Summary,
         order: order(&filter(parameters, "orderby")?.unwrap_or_default())?,
         offset: parameters.integer("offset_results")?.unwrap_or_default(),
         limit: u32::try_from(limit).map_or(MAX_RESULTS, |limit| limit.min(MAX_RESULTS)),
@@ -151,30 +153,48 @@ fn sort_key(item: &str) -> Option<Order> {
 }
 
 /// An event under both generations of names: the document shows one in its sample and lists the other.
-fn rendered(event: &AuditEvent, customers: &[Customer], zone: Tz) -> Value {
+#[derive(Serialize)]
+struct Rendered<'e> {
+    audit_event_id: String,
+    account: &'e str,
+    customer: Option<&'e str>,
+    entity_type: Option<&'e str>,
+    entity_id: Option<&'e str>,
+    portal_entity_id: Option<&'e str>,
+    event_name: &'e str,
+    audit_action_type: &'e str,
+    event_category: &'e str,
+    category: &'e str,
+    event_severity: &'e str,
+    severity: &'e str,
+    ts: String,
+    recorded_at: String,
+    src_ip: Option<IpAddr>,
+    source_ip: Option<IpAddr>,
+}
+
+fn rendered<'e>(event: &'e AuditEvent, customers: &'e [Customer], zone: Tz) -> Rendered<'e> {
     let customer = customers.iter().find(|customer| customer.id == event.customer);
-    let address = event.address.map(|address| address.to_string());
-    let entity_type = not_empty(&event.entity_type);
     let entity_id = not_empty(&event.entity_id);
     let severity = event.severity.as_str();
-    json!({
-        "audit_event_id": event.event_id.simple().to_string(),
-        "account": event.account,
-        "customer": customer.map(|customer| customer.name.as_str()),
-        "entity_type": entity_type,
-        "entity_id": entity_id,
-        "portal_entity_id": entity_id,
-        "event_name": event.name,
-        "audit_action_type": event.name,
-        "event_category": event.category,
-        "category": event.category,
-        "event_severity": severity,
-        "severity": severity,
-        "ts": show(event.at, zone),
-        "recorded_at": show(event.recorded_at, zone),
-        "src_ip": address,
-        "source_ip": address,
-    })
+    Rendered {
+        audit_event_id: event.event_id.simple().to_string(),
+        account: &event.account,
+        customer: customer.map(|customer| customer.name.as_str()),
+        entity_type: not_empty(&event.entity_type),
+        entity_id,
+        portal_entity_id: entity_id,
+        event_name: &event.name,
+        audit_action_type: &event.name,
+        event_category: &event.category,
+        category: &event.category,
+        event_severity: severity,
+        severity,
+        ts: show(event.at, zone),
+        recorded_at: show(event.recorded_at, zone),
+        src_ip: event.address,
+        source_ip: event.address,
+    }
 }
 
 /// The vendor's result format calls the entity optional.
@@ -316,7 +336,8 @@ mod tests {
             partition: 0,
             offset: 0,
         };
-        let shown = rendered(&event, &customers(), Tz::Asia__Taipei);
+        let customers = customers();
+        let shown = serde_json::to_value(rendered(&event, &customers, Tz::Asia__Taipei)).unwrap();
         let fields = shown.as_object().unwrap();
         assert_eq!(fields.len(), 16);
         for field in fields.keys() {
@@ -326,7 +347,7 @@ mod tests {
         assert_eq!(shown["customer"], "Acme@Example.com");
         assert_eq!(shown["ts"], "2014-01-17 17:58:15");
         assert_eq!(shown["recorded_at"], "2014-01-17 17:58:16");
-        assert_eq!(shown["entity_type"], Value::Null);
+        assert_eq!(shown["entity_type"], serde_json::Value::Null);
     }
 
     proptest! {

@@ -1,7 +1,7 @@
-//! Who calls: credentials in the parameters, or the cookie of an earlier sign-in (decisions, "papi, all modules").
+//! Who calls: credentials in the parameters, or the cookie of an earlier sign-in (docs/dialects.md, "Sign-in").
 //!
 //! Credentials decide when both are there; wrong ones are a failed login even beside a good cookie. Good ones are a
-//! login, on every function ("implicit login", spec/lastline.md section 3), and every login gives a new cookie.
+//! login, on every function ("implicit login"), and every login gives a new cookie.
 
 use annals_access::{Access, Principal, SignInError};
 use axum::http::HeaderValue;

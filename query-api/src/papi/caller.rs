@@ -7,7 +7,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, USER_AGENT};
 
-/// Name of the cookie: one client reads it by this name (spec/lastline.md section 3).
+/// Name of the cookie: one client reads it by this name (docs/dialects.md, "Sign-in").
 pub(super) const COOKIE_NAME: &str = "PHPSESSID";
 
 /// Cookies of this name that are tried. A client sends two when a proxy set one for another path.

@@ -1,9 +1,11 @@
-//! The envelope around every answer of the papi dialect, as JSON and as XML (spec/lastline.md sections 5 and 6).
+//! The envelope around every answer of the papi dialect, as JSON and as XML (docs/dialects.md, "Answers").
 //!
 //! `success` is the integer 1 or 0 (clients compare with 1, and a Go client decodes into an int). `data` is present on
 //! every success, also where a method returns nothing: three clients raise without it. `error_code` is an integer.
 
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::errors::PapiError;
 use super::xml;
@@ -30,14 +32,34 @@ impl Format {
     }
 }
 
+/// What a function answers with: JSON text already, because that is what nearly every client asks for, and a tree of
+/// values would cost several times as much as the text.
+#[derive(Clone, Debug)]
+pub struct Data(Box<RawValue>);
+
+impl Data {
+    /// The data of an answer.
+    ///
+    /// # Errors
+    /// [`PapiError::internal`] for what JSON cannot say; nothing here is such.
+    pub fn of(data: &impl Serialize) -> Result<Self, PapiError> {
+        to_raw_value(data).map(Self).map_err(|_| PapiError::internal())
+    }
+
+    /// The same as a tree.
+    fn tree(&self) -> Value {
+        serde_json::from_str(self.0.get()).unwrap_or_default()
+    }
+}
+
 /// The content type and the body of a success.
 #[must_use]
-pub fn render_success(format: Format, data: &Value) -> (&'static str, Vec<u8>) {
+pub fn render_success(format: Format, data: &Data) -> (&'static str, Vec<u8>) {
     let body = match format {
         // Written by hand, blanks included: Lastline's page on login says that the body is exactly
         // `{"success": 1, "data": "true"}`, in this order. A map of serde_json would sort `data` first.
-        Format::Json => format!(r#"{{"success": 1, "data": {data}}}"#),
-        Format::Xml => document(&[("success", &Value::from(1)), ("data", data)]),
+        Format::Json => format!(r#"{{"success": 1, "data": {}}}"#, data.0.get()),
+        Format::Xml => document(&[("success", &Value::from(1)), ("data", &data.tree())]),
     };
     (format.content_type(), body.into_bytes())
 }
@@ -76,16 +98,19 @@ mod tests {
 
     #[test]
     fn a_login_answers_exactly_what_the_vendor_documents() {
-        let rendered = render_success(Format::Json, &json!("true"));
+        let rendered = render_success(Format::Json, &Data::of(&json!("true")).expect("JSON"));
         assert_eq!(rendered.0, "application/json");
         assert_eq!(text(rendered), r#"{"success": 1, "data": "true"}"#);
     }
 
     #[test]
     fn data_is_there_even_when_there_is_nothing_to_say() {
-        assert_eq!(text(render_success(Format::Json, &Value::Null)), r#"{"success": 1, "data": null}"#);
         assert_eq!(
-            text(render_success(Format::Xml, &Value::Null)),
+            text(render_success(Format::Json, &Data::of(&Value::Null).expect("JSON"))),
+            r#"{"success": 1, "data": null}"#
+        );
+        assert_eq!(
+            text(render_success(Format::Xml, &Data::of(&Value::Null).expect("JSON"))),
             "<result><success>1</success><data></data></result>"
         );
     }
@@ -94,7 +119,7 @@ mod tests {
     fn the_sample_of_the_auditlog_document_looks_the_same_without_its_indentation() {
         let event =
             json!([{"entity_id": null, "event_name": "SUCCESSFUL_LOGIN", "ts": "2014-01-17 09:58:15"}]);
-        let rendered = render_success(Format::Xml, &event);
+        let rendered = render_success(Format::Xml, &Data::of(&event).expect("JSON"));
         assert_eq!(rendered.0, "application/xml; charset=utf-8");
         assert_eq!(
             text(rendered),
@@ -121,7 +146,9 @@ mod tests {
     fn every_json_answer_reads_back_as_json() {
         let data =
             json!({"a \"quoted\" key\u{0}": ["\u{1}\r\n</script>", 1.5, u64::MAX, i64::MIN, true, null]});
-        let answer: Value = serde_json::from_str(&text(render_success(Format::Json, &data))).expect("JSON");
+        let answer: Value =
+            serde_json::from_str(&text(render_success(Format::Json, &Data::of(&data).expect("JSON"))))
+                .expect("JSON");
         assert_eq!(answer, json!({"success": 1, "data": data}));
         let error = PapiError::invalid_parameter("bad \"value\"\u{0}\n\\");
         let answer: Value = serde_json::from_str(&text(render_error(Format::Json, &error))).expect("JSON");

@@ -1,10 +1,10 @@
 //! The failures of the papi dialect: their codes, their texts and their HTTP status.
 //!
-//! An error of a known function travels with HTTP 200 (spec/lastline.md section 7): Lastline's own client raises on any
-//! other status before it looks at the envelope, and would never see the code.
+//! An error of a known function travels with HTTP 200 (docs/dialects.md, "Answers"): Lastline's own client raises on
+//! any other status before it looks at the envelope, and would never see the code.
 //!
 //! That client also signs in again and repeats its call whenever an error text contains "Permission denied"
-//! (spec/lastline.md section 3). The fields of [`PapiError`] are private so that no text of a caller can carry these
+//! (docs/dialects.md, "Codes"). The fields of [`PapiError`] are private so that no text of a caller can carry these
 //! words into an error that means something else.
 
 use thiserror::Error;
@@ -15,11 +15,11 @@ const PERMISSION_DENIED: &str = "Permission denied";
 /// Longest piece of a request that an error text repeats, in characters.
 pub const MAX_SHOWN_CHARACTERS: usize = 100;
 
-/// The error codes that this server sends (spec/lastline.md section 8).
+/// The error codes that this server sends (docs/dialects.md, "Codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// 4: the operation is not supported by an appliance of this type (lastline-session-api).
+    /// 4: the operation is not supported by an appliance of this type (Lastline's Session API document).
     NotSupported = 4,
     /// 3001: a known account lacks the permission.
     PermissionDenied = 3001,
@@ -27,13 +27,13 @@ pub enum ErrorCode {
     AuthenticationError = 3004,
     /// 3005: a parameter is missing, malformed or contradicts another.
     InvalidParameter = 3005,
-    /// 3007: the object does not exist (lastline-session-api).
+    /// 3007: the object does not exist (Lastline's Session API document).
     NoSuchEntity = 3007,
     /// 3015: the server cannot answer now.
     BackendUnavailable = 3015,
-    /// 9001: the appliance does not exist (lastline-session-api).
+    /// 9001: the appliance does not exist (Lastline's Session API document).
     NoSuchAppliance = 9001,
-    /// 9006: the appliance configuration would be invalid (lastline-session-api).
+    /// 9006: the appliance configuration would be invalid (Lastline's Session API document).
     InvalidConfiguration = 9006,
 }
 
@@ -70,8 +70,8 @@ pub struct PapiError {
 }
 
 impl PapiError {
-    /// Wrong or missing credentials, or an expired sign-in. The text is what clients match on (spec/lastline.md
-    /// section 3, decisions "papi, all modules").
+    /// Wrong or missing credentials, or an expired sign-in. The text is what clients match on (docs/dialects.md,
+    /// "Codes").
     #[must_use]
     pub fn authentication() -> Self {
         Self::fixed(ErrorCode::AuthenticationError, 200, "Authentication Error.")

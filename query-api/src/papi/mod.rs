@@ -28,7 +28,6 @@ use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
 
 use crate::body::{self, BodyError};
 use crate::guard::{Interruption, guarded};
@@ -36,7 +35,7 @@ use crate::observe::{Answer, OK, UNKNOWN};
 use crate::router::App;
 use authentication::CookieChange;
 use caller::Caller;
-use envelope::Format;
+use envelope::{Data, Format};
 use errors::PapiError;
 use parameters::{MAX_BODY_BYTES, Parameters};
 use path::PapiPath;
@@ -137,7 +136,7 @@ struct Call<'a> {
 
 /// What comes of a request: a failure may follow an implicit login, whose cookie is given out all the same.
 struct Reply {
-    result: Result<Value, PapiError>,
+    result: Result<Data, PapiError>,
     cookie: CookieChange,
 }
 
@@ -239,11 +238,11 @@ async fn asked_customer(
     if principal.may(permission, customer.id) { Ok(customer) } else { Err(PapiError::permission_denied()) }
 }
 
-async fn call_function(function: Function, call: &Call<'_>) -> Result<Value, PapiError> {
+async fn call_function(function: Function, call: &Call<'_>) -> Result<Data, PapiError> {
     match function {
-        Function::Login => Ok(system::login()),
+        Function::Login => system::login(),
         Function::Logout => system::logout(call).await,
-        Function::Ping => Ok(system::ping()),
+        Function::Ping => system::ping(),
         Function::GetEvents => auditlog::get_events(call).await,
         Function::GetUsersLoggedOn => session::get_users_logged_on(call).await,
     }

@@ -1,9 +1,9 @@
 //! Parameters of the papi dialect: one pool of query string and form body, whatever the method.
 //!
 //! Real clients send GET with a form body, POST with everything in the query, and content types that do not fit
-//! (spec/lastline.md section 2). Nothing of that is an error here. The rules of the pool (decisions "papi, all
-//! modules"): the query comes before the body, the first of a repeated scalar wins, lists are merged, unknown
-//! parameters are ignored. A value that cannot be read is error 3005 and names its parameter.
+//! (docs/dialects.md, "Parameters"). Nothing of that is an error here. The rules of the pool: the query comes before the
+//! body, the first of a repeated scalar wins, lists are merged, unknown parameters are ignored. A value that cannot be
+//! read is error 3005 and names its parameter.
 
 use std::fmt;
 
@@ -88,7 +88,7 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// 3005 when it is missing or blank: no code of its own is public for that (spec/lastline.md section 8).
+    /// 3005 when it is missing or blank: no code of its own is public for that (docs/dialects.md, "Codes").
     pub fn required(&self, name: &str) -> Result<&str, PapiError> {
         self.trimmed(name).ok_or_else(|| invalid(name, "is missing"))
     }
@@ -138,7 +138,7 @@ impl Parameters {
         }
     }
 
-    /// `username` and `password`, when both are there. They may accompany every method (spec/lastline.md section 3).
+    /// `username` and `password`, when both are there. They may accompany every method (docs/dialects.md, "Sign-in").
     #[must_use]
     pub fn credentials(&self) -> Option<(&str, &str)> {
         let username = self.text("username").filter(|username| !username.is_empty())?;

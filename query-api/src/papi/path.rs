@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use super::envelope::Format;
 use super::errors::PapiError;
 
-/// Where the dialect lives. Every client has it in its base URL (spec/lastline.md section 1).
+/// Where the dialect lives. Every client has it in its base URL (docs/dialects.md, "Paths and methods").
 pub const PREFIX: &str = "/papi/";
 
 /// A path, taken apart.
@@ -17,7 +17,7 @@ pub struct PapiPath {
     pub module: Option<String>,
     /// What follows the module, without the suffix. It may hold slashes: `metric/list`.
     pub function: String,
-    /// From the suffix; JSON when there is none (lastline-auditlog-api: "defaults to json").
+    /// From the suffix; JSON when there is none (Lastline's AuditLog API document: "defaults to json").
     pub format: Format,
 }
 

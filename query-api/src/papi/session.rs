@@ -1,4 +1,4 @@
-//! The session module (lastline-session-api).
+//! The session module (Lastline's Session API document).
 
 use annals_views::address;
 use annals_views::logged_on_users::UsersQuery;
@@ -8,6 +8,7 @@ use chrono_tz::Tz;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::envelope::Data;
 use super::errors::{PapiError, shown};
 use super::parameters::Parameters;
 use super::time::{Range, range_end, range_start, show};
@@ -17,12 +18,12 @@ use super::{Call, failures};
 const SESSION_LOG_TYPE: &str = "ActiveDirectory";
 
 /// The users that logged on from an address, with their first and last logon in the interval.
-pub(super) async fn get_users_logged_on(call: &Call<'_>) -> Result<Value, PapiError> {
+pub(super) async fn get_users_logged_on(call: &Call<'_>) -> Result<Data, PapiError> {
     let zone = call.parameters.time_zone()?;
     let query = users_query(call.parameters, call.customer.id, zone, Utc::now())?;
     let reader = call.app.state.logged_on_users.current();
     let users = users_on_address(&reader.pool, &query).await.map_err(|error| failures::store(&error))?;
-    Ok(users.iter().map(|user| rendered(user, zone)).collect())
+    Data::of(&users.iter().map(|user| rendered(user, zone)).collect::<Vec<_>>())
 }
 
 fn users_query(

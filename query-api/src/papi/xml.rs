@@ -1,5 +1,4 @@
-//! JSON values as XML, by the house style of the papi samples (spec/lastline.md section 6, decisions "papi, all
-//! modules").
+//! JSON values as XML, by the house style of the papi samples (docs/dialects.md, "Answers").
 //!
 //! - an object becomes one child per key, an array repeated `<element>`, a scalar its text;
 //! - null, an empty text and an empty array or object all become `<k></k>`, never `<k/>`;

@@ -9,6 +9,7 @@ mod http;
 mod isolation;
 mod markup;
 mod operations;
+mod raw_targets;
 mod routing;
 mod serving;
 mod session;

@@ -159,7 +159,7 @@ async fn query_and_body_are_one_pool_and_the_query_comes_first() {
     assert_eq!(reply.data(), "true");
 }
 
-/// The oddities of real clients (spec/lastline.md section 2).
+/// The oddities of real clients (docs/dialects.md, "Parameters").
 #[tokio::test]
 async fn what_real_clients_send_is_tolerated() {
     let world = world().await;

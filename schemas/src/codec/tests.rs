@@ -143,10 +143,8 @@ fn broken_bytes_are_named_and_never_panic() {
 #[test]
 fn an_event_over_the_limit_is_refused() {
     let Event::ActionRecorded(mut action) = samples().remove(4) else { unreachable!() };
-    action.personal = PersonalData::Personal(Personal {
-        record: Some("x".repeat(MAX_EVENT_BYTES)),
-        ..Personal::default()
-    });
+    action.personal =
+        PersonalData::Personal(Personal { record: Some("x".repeat(MAX_EVENT_BYTES)), ..Personal::default() });
     assert!(matches!(encode(&action.into()), Err(EncodeError::TooLarge { .. })));
 }
 
@@ -176,7 +174,8 @@ fn golden_bytes_of_every_version_decode_alike_on_both_paths() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
     for writer in schemas() {
         let name = format!("{}.v{}", writer.event_type.name(), writer.version);
-        let (bytes_file, json_file) = (folder.join(format!("{name}.hex")), folder.join(format!("{name}.json")));
+        let (bytes_file, json_file) =
+            (folder.join(format!("{name}.hex")), folder.join(format!("{name}.json")));
         if std::env::var_os("ANNALS_BLESS").is_some() && !bytes_file.exists() {
             let event = samples().into_iter().find(|event| event.event_type() == writer.event_type).unwrap();
             let hex: String = encode(&event).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -185,15 +184,22 @@ fn golden_bytes_of_every_version_decode_alike_on_both_paths() {
         }
         let missing = format!("golden bytes of {name} are missing; make them with ANNALS_BLESS=1");
         let hex = std::fs::read_to_string(&bytes_file).expect(&missing);
-        let bytes: Vec<u8> =
-            hex.trim().as_bytes().chunks(2).map(|d| u8::from_str_radix(str::from_utf8(d).unwrap(), 16).unwrap()).collect();
+        let bytes: Vec<u8> = hex
+            .trim()
+            .as_bytes()
+            .chunks(2)
+            .map(|d| u8::from_str_radix(str::from_utf8(d).unwrap(), 16).unwrap())
+            .collect();
         let expected: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(&json_file).expect(&missing)).unwrap();
         let direct = decode(&bytes, &NoRegistry).unwrap();
         let resolved = decode_resolving(&bytes, &NoRegistry).unwrap();
         assert_eq!(direct, resolved, "{name}");
         assert_eq!(serde_json::to_value(&direct).unwrap(), expected, "{name}");
-        assert!(hex.starts_with(&format!("c301{:016x}", writer.fingerprint.0.swap_bytes())), "the framing of {name}");
+        assert!(
+            hex.starts_with(&format!("c301{:016x}", writer.fingerprint.0.swap_bytes())),
+            "the framing of {name}"
+        );
     }
 }
 

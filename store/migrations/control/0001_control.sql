@@ -5,6 +5,8 @@
 CREATE TABLE installation (
     one        INTEGER PRIMARY KEY CHECK (one = 1),
     secret     BLOB NOT NULL,
+    -- The log that `known_ids` speaks of.
+    log        BLOB,
     created_at INTEGER NOT NULL
 ) STRICT;
 

@@ -5,13 +5,14 @@
 
 pub mod fold;
 pub mod query;
+mod statement;
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use annals_schemas::topics::{AUDIT, HOST_LOGONS};
 use annals_schemas::Topic;
+use annals_schemas::topics::{AUDIT, HOST_LOGONS};
 use annals_store::dictionary::Key;
 use annals_store::{Column, ColumnKind, Index, OnConflict, Rows, Table, Value, ViewStore, ViewTransaction};
 
@@ -21,7 +22,7 @@ use crate::view::{Dedup, LogEvent, View};
 use crate::{Result, address};
 use fold::{Action, Actor, AuditRow};
 
-pub use query::{AuditEvent, AuditQuery, Direction, Order, Scope, SortKey};
+pub use query::{AuditEvent, AuditQuery, Direction, Fields, Order, Scope, SortKey};
 
 /// The audit log.
 pub enum AuditLog {}
@@ -179,10 +180,11 @@ impl Ids {
         let partition = |row: &AuditRow| (Arc::clone(&row.partition.topic), row.partition.number);
         Ok(Self {
             customers: ids(store, &CUSTOMERS, rows.iter().map(|row| row.customer), customer_key).await?,
-            actors: ids(store, &ACTORS, rows.iter().map(|row| &row.actor), |actor| actor_key(actor)).await?,
-            actions: ids(store, &ACTIONS, rows.iter().map(|row| &row.action), |action| action_key(action)).await?,
+            actors: ids(store, &ACTORS, rows.iter().map(|row| &row.actor), actor_key).await?,
+            actions: ids(store, &ACTIONS, rows.iter().map(|row| &row.action), action_key).await?,
             addresses: ids(store, &ADDRESSES, rows.iter().filter_map(|row| row.address), address_key).await?,
-            entities: ids(store, &ENTITIES, rows.iter().filter_map(|row| row.entity.as_deref()), entity_key).await?,
+            entities: ids(store, &ENTITIES, rows.iter().filter_map(|row| row.entity.as_deref()), entity_key)
+                .await?,
             partitions: ids(store, &PARTITIONS, rows.iter().map(partition), partition_key).await?,
         })
     }

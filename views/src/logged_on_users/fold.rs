@@ -106,15 +106,17 @@ pub fn change(logged: &LogEvent) -> Option<Change> {
                 logged_off_at: None,
             }))
         }
-        Event::HostLoggedOff(event) if event.identity == HostIdentity::Person => Some(Change::LoggedOff(Logoff {
-            key: LogonKey {
-                customer: event.meta.customer,
-                host: clean(&event.host).to_lowercase(),
-                logon_id: clean(event.logon_id.as_deref()?).to_lowercase(),
-            },
-            event_id: event.meta.event_id,
-            logged_off_at: logged.time(),
-        })),
+        Event::HostLoggedOff(event) if event.identity == HostIdentity::Person => {
+            Some(Change::LoggedOff(Logoff {
+                key: LogonKey {
+                    customer: event.meta.customer,
+                    host: clean(&event.host).to_lowercase(),
+                    logon_id: clean(event.logon_id.as_deref()?).to_lowercase(),
+                },
+                event_id: event.meta.event_id,
+                logged_off_at: logged.time(),
+            }))
+        }
         _ => None,
     }
 }

@@ -1,0 +1,231 @@
+//! The SQL of a question.
+//!
+//! A page is found in two steps. The first works on one index: each index begins with (customer, something) and ends
+//! with the time, so a question about one customer and one actor reads its answer in order and stops at the limit.
+//! A question about several customers or actors is one such arm for each, merged by SQLite (`UNION ALL` with
+//! `ORDER BY` merges sorted arms and takes no more of each than it needs). The second step fetches the page's rows
+//! with their texts.
+
+use sqlx::Arguments;
+use sqlx::sqlite::SqliteArguments;
+
+use super::query::{AuditQuery, Direction, Fields, Order, Resolved, SortKey};
+
+/// Arms of one merged query; SQLite takes at most 500. Beyond it the rows are sorted instead.
+const MAX_ARMS: usize = 400;
+
+/// Values that one merged query binds; SQLite takes at most 32,766. Every arm repeats the filters that do not lead, so
+/// that a few long lists are too many. Beyond it the rows are sorted instead.
+const MAX_MERGED_VALUES: usize = 30_000;
+
+/// SQL with its arguments, built together so that they cannot drift apart.
+#[derive(Default)]
+pub(super) struct Statement {
+    pub(super) sql: String,
+    pub(super) arguments: SqliteArguments,
+}
+
+impl Statement {
+    pub(super) fn of(query: &AuditQuery, found: &Resolved) -> Self {
+        let mut statement = Self::default();
+        let by_time = match query.order.as_slice() {
+            [] => Some(Direction::Descending),
+            [(SortKey::Time, direction)] => Some(*direction),
+            _ => None,
+        };
+        let arms = arms(found);
+        statement.sql.push_str("WITH page AS (");
+        match by_time {
+            Some(direction) if query.event_ids.is_none() && can_be_merged(&arms, found) => {
+                for (index, arm) in arms.iter().enumerate() {
+                    statement.sql.push_str(if index == 0 { "" } else { " UNION ALL " });
+                    statement.sql.push_str("SELECT id, at, event_id FROM events WHERE ");
+                    statement.arm(arm, query, found);
+                }
+                let way = if direction == Direction::Descending { " DESC" } else { "" };
+                statement.sql.push_str(&format!(" ORDER BY at{way}, event_id"));
+            }
+            _ => {
+                statement.sql.push_str("SELECT events.id AS id FROM events ");
+                statement.sql.push_str(JOINS);
+                statement.sql.push_str(" WHERE ");
+                statement.sorted(query, found);
+                statement.sql.push_str(&order_by(&query.order));
+            }
+        }
+        statement.sql.push_str(" LIMIT ");
+        statement.bind(i64::from(query.limit));
+        statement.sql.push_str(" OFFSET ");
+        statement.bind(query.offset.cast_signed());
+        statement.sql.push_str(") SELECT ");
+        statement.sql.push_str(SUMMARY_COLUMNS);
+        if query.fields == Fields::All {
+            statement.sql.push_str(", ");
+            statement.sql.push_str(OTHER_COLUMNS);
+        }
+        statement.sql.push_str(" FROM page JOIN events ON events.id = page.id ");
+        statement.sql.push_str(JOINS);
+        statement.sql.push_str(&order_by(&query.order));
+        statement
+    }
+
+    fn bind<'v, T: sqlx::Encode<'v, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(&mut self, value: T) {
+        self.sql.push('?');
+        // Numbers and blobs always encode; a failure would leave a parameter unbound, which compares as null.
+        let _ = self.arguments.add(value);
+    }
+
+    fn ids(&mut self, column: &str, ids: &[i64]) {
+        self.sql.push_str(column);
+        self.sql.push_str(" IN (");
+        for (index, id) in ids.iter().enumerate() {
+            self.sql.push_str(if index == 0 { "" } else { "," });
+            self.bind(*id);
+        }
+        self.sql.push(')');
+    }
+
+    fn times(&mut self, query: &AuditQuery) {
+        if let Some(start) = query.start {
+            self.sql.push_str(" AND at >= ");
+            self.bind(start.timestamp_micros());
+        }
+        if let Some(end) = query.end {
+            self.sql.push_str(" AND at <= ");
+            self.bind(end.timestamp_micros());
+        }
+    }
+
+    /// One arm: one customer and one value of the column that leads.
+    fn arm(&mut self, arm: &Arm, query: &AuditQuery, found: &Resolved) {
+        self.sql.push_str("customer = ");
+        self.bind(arm.customer);
+        if let Some((column, id)) = arm.leader {
+            self.sql.push_str(" AND ");
+            self.sql.push_str(column);
+            self.sql.push_str(" = ");
+            self.bind(id);
+        }
+        if arm.own {
+            self.sql.push_str(" AND ");
+            self.ids("+actor", &found.callers);
+        }
+        for (column, ids) in found.filters() {
+            if let Some(ids) = ids
+                && arm.leader.is_none_or(|(leader, _)| leader != column)
+            {
+                self.sql.push_str(" AND ");
+                // The plus keeps SQLite from choosing this column's index instead of the leader's.
+                self.ids(&format!("+{column}"), ids);
+            }
+        }
+        self.times(query);
+    }
+
+    /// Everything in one condition, for rows that are sorted after they are found.
+    fn sorted(&mut self, query: &AuditQuery, found: &Resolved) {
+        self.sql.push('(');
+        self.ids("events.customer", &found.all_of);
+        if !found.own_of.is_empty() {
+            self.sql.push_str(" OR ");
+            self.ids("events.customer", &found.own_of);
+            self.sql.push_str(" AND ");
+            self.ids("events.actor", &found.callers);
+        }
+        self.sql.push(')');
+        for (column, ids) in found.filters() {
+            if let Some(ids) = ids {
+                self.sql.push_str(" AND ");
+                self.ids(&format!("events.{column}"), ids);
+            }
+        }
+        if let Some(event_ids) = &query.event_ids {
+            self.sql.push_str(" AND event_id IN (");
+            for (index, id) in event_ids.iter().enumerate() {
+                self.sql.push_str(if index == 0 { "" } else { "," });
+                self.bind(*id);
+            }
+            self.sql.push(')');
+        }
+        self.times(query);
+    }
+}
+
+/// One sorted stretch of an index.
+struct Arm {
+    customer: i64,
+    leader: Option<(&'static str, i64)>,
+    own: bool,
+}
+
+fn arms(found: &Resolved) -> Vec<Arm> {
+    // The first filter leads: its ids are equalities in the index, and the time order follows.
+    let leader =
+        found.filters().filter(|(column, _)| *column != "entity").find_map(|(c, ids)| Some((c, ids?)));
+    let mut arms = Vec::new();
+    for &customer in &found.all_of {
+        match leader {
+            Some((column, ids)) => {
+                arms.extend(ids.iter().map(|id| Arm { customer, leader: Some((column, *id)), own: false }));
+            }
+            None => arms.push(Arm { customer, leader: None, own: false }),
+        }
+    }
+    for &customer in &found.own_of {
+        // Own events lead by the caller; an actor filter beside it is only a condition on top.
+        let own = found.callers.iter().filter(|id| found.actors.as_ref().is_none_or(|ids| ids.contains(id)));
+        arms.extend(own.map(|id| Arm { customer, leader: Some(("actor", *id)), own: false }));
+    }
+    if arms.is_empty() {
+        // No arm can match; an impossible one keeps the statement whole.
+        arms.push(Arm { customer: -1, leader: None, own: true });
+    }
+    arms
+}
+
+fn can_be_merged(arms: &[Arm], found: &Resolved) -> bool {
+    // Customer, leader, start and end, and at most every id of every filter.
+    let listed: usize = found.filters().filter_map(|(_, ids)| ids).map(<[i64]>::len).sum();
+    arms.len() <= MAX_ARMS && arms.len() * (4 + found.callers.len() + listed) <= MAX_MERGED_VALUES
+}
+
+const JOINS: &str = "JOIN customers ON customers.id = events.customer
+ JOIN actors ON actors.id = events.actor
+ JOIN actions ON actions.id = events.action
+ JOIN partitions ON partitions.id = events.partition
+ LEFT JOIN addresses ON addresses.id = events.address
+ LEFT JOIN entities ON entities.id = events.entity";
+
+const SUMMARY_COLUMNS: &str =
+    "events.event_id, customers.customer, events.at, events.recorded_at, actors.account,
+ addresses.address, actions.name, actions.category, actions.severity, actions.entity_type, entities.entity";
+
+const OTHER_COLUMNS: &str =
+    "events.claimed_at, actors.kind, actors.actor, actors.qualified, events.description,
+ events.sign_in, events.misplaced, partitions.topic, partitions.number, events.\"offset\"";
+
+fn order_by(order: &[Order]) -> String {
+    let newest_first = [(SortKey::Time, Direction::Descending)];
+    let order = if order.is_empty() { &newest_first[..] } else { order };
+    let mut sql = String::from(" ORDER BY ");
+    for (key, direction) in order {
+        sql.push_str(match key {
+            SortKey::Time => "events.at",
+            SortKey::RecordedAt => "events.recorded_at",
+            SortKey::EventId => "events.event_id",
+            SortKey::Account => "actors.account",
+            SortKey::Customer => "customers.customer",
+            SortKey::Action => "actions.name",
+            SortKey::Category => "actions.category",
+            // As the text that is shown: ERROR, INFO, WARNING. Text sorts by bytes, on every engine.
+            SortKey::Severity => "(actions.severity + 1) % 3",
+            SortKey::EntityType => "actions.entity_type",
+            SortKey::EntityId => "coalesce(entities.entity, '')",
+            SortKey::Address => "addresses.address",
+            SortKey::Description => "events.description",
+        });
+        sql.push_str(if *direction == Direction::Descending { " DESC, " } else { ", " });
+    }
+    sql.push_str("events.event_id");
+    sql
+}
