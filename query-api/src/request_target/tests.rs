@@ -278,27 +278,54 @@ const FIELDS: &[&str] = &[
     "\r\n",
 ];
 
+/// How the end of a body is said.
+#[derive(Clone, Debug)]
+enum Framing {
+    Nothing,
+    Length,
+    WrongLength(usize),
+    Chunked,
+}
+
+impl Framing {
+    /// The field for it, and the body as it is sent.
+    fn of(&self, body: &[u8]) -> (String, Vec<u8>) {
+        let length = |length| (format!("Content-Length: {length}\r\n"), body.to_vec());
+        match self {
+            Self::Nothing => (String::new(), body.to_vec()),
+            Self::Length => length(body.len()),
+            Self::WrongLength(short) => length(body.len().saturating_sub(*short)),
+            Self::Chunked => {
+                let begin = format!("{:x}\r\n", body.len());
+                let chunks = if body.is_empty() {
+                    b"0\r\n\r\n".to_vec()
+                } else {
+                    [begin.as_bytes(), body, b"\r\n0\r\n\r\n"].concat()
+                };
+                ("Transfer-Encoding: chunked\r\n".to_owned(), chunks)
+            }
+        }
+    }
+}
+
 /// A request whose framing may be odd, and its body.
 fn odd_request() -> impl Strategy<Value = Vec<u8>> {
-    let length = prop_oneof![2 => Just(None), 5 => Just(Some(0)), 1 => (-9_i64..9).prop_map(Some)];
-    let start = select(
-        &["GET / HTTP/1.1\r\n", "POST /a?b HTTP/1.1\r\n", "PUT http://x/ HTTP/1.0\r\n", "BREW * HTTP/1.1\n"]
-            [..],
-    );
-    (select(&["", "", "", "\r\n", "\n"][..]), start, vec(select(FIELDS), 0..3), length, body()).prop_map(
-        |(before, start, others, length, body)| {
-            let length =
-                length.map(|more| i64::try_from(body.len()).unwrap_or(0).saturating_add(more).max(0));
-            let length = length.map(|length| format!("Content-Length: {length}\r\n")).unwrap_or_default();
-            [
-                before.as_bytes(),
-                start.as_bytes(),
-                length.as_bytes(),
-                others.concat().as_bytes(),
-                b"\r\n",
-                &body,
-            ]
-            .concat()
+    let framing = prop_oneof![
+        1 => Just(Framing::Nothing),
+        4 => Just(Framing::Length),
+        1 => (0..9_usize).prop_map(Framing::WrongLength),
+        2 => Just(Framing::Chunked),
+    ];
+    let lines =
+        ["GET / HTTP/1.1\r\n", "POST /a?b HTTP/1.1\r\n", "PUT http://x/ HTTP/1.0\r\n", "BREW * HTTP/1.1\n"];
+    let before = select(vec!["", "", "", "\r\n", "\n"]);
+    let fields = prop_oneof![Just(Vec::new()), vec(select(FIELDS), 1..3)];
+    let body = prop_oneof![target().prop_map(|target| request(&target)), body()];
+    (before, select(lines.to_vec()), fields, framing, body).prop_map(
+        |(before, line, fields, framing, body)| {
+            let (field, body) = framing.of(&body);
+            [before.as_bytes(), line.as_bytes(), fields.concat().as_bytes(), field.as_bytes(), b"\r\n", &body]
+                .concat()
         },
     )
 }
