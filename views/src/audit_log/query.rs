@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::AuditLog;
-use super::statement::Statement;
+use super::statement::{self, Statement};
 use crate::view::View;
 use crate::{Result, address};
 
@@ -155,7 +155,8 @@ async fn run(readers: &SqlitePool, query: &AuditQuery) -> Result<Vec<AuditEvent>
     // One snapshot for dictionaries and rows.
     let mut tx = readers.begin().await?;
     let Some(found) = Resolved::of(&mut tx, query).await? else { return Ok(Vec::new()) };
-    let statement = Statement::of(query, &found);
+    let pairs = statement::existing_pairs(&mut tx, query, &found).await?;
+    let statement = Statement::of(query, &found, pairs.as_deref());
     let rows = sqlx::query_with(AssertSqlSafe(statement.sql), statement.arguments)
         .persistent(false)
         .fetch_all(&mut *tx)

@@ -6,13 +6,16 @@
 //! `ORDER BY` merges sorted arms and takes no more of each than it needs). The second step fetches the page's rows
 //! with their texts.
 
-use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, AssertSqlSafe, Row, SqliteConnection};
 
 use super::query::{AuditQuery, Direction, Fields, Order, Resolved, SortKey};
 
 /// Arms of one merged query; SQLite takes at most 500. Beyond it the rows are sorted instead.
 const MAX_ARMS: usize = 400;
+
+/// Pairs of customer and leading id that are looked up before the arms are made.
+const MAX_LOOKS: usize = 20_000;
 
 /// Values that one merged query binds; SQLite takes at most 32,766. Every arm repeats the filters that do not lead, so
 /// that a few long lists are too many. Beyond it the rows are sorted instead.
@@ -26,14 +29,14 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    pub(super) fn of(query: &AuditQuery, found: &Resolved) -> Self {
+    pub(super) fn of(query: &AuditQuery, found: &Resolved, pairs: Option<&[Pair]>) -> Self {
         let mut statement = Self::default();
         let by_time = match query.order.as_slice() {
             [] => Some(Direction::Descending),
             [(SortKey::Time, direction)] => Some(*direction),
             _ => None,
         };
-        let arms = arms(found);
+        let arms = arms(found, pairs);
         statement.sql.push_str("WITH page AS (");
         match by_time {
             Some(direction) if query.event_ids.is_none() && can_be_merged(&arms, found) => {
@@ -65,6 +68,9 @@ impl Statement {
         }
         statement.sql.push_str(" FROM page JOIN events ON events.id = page.id ");
         statement.sql.push_str(JOINS);
+        if query.fields == Fields::All {
+            statement.sql.push_str(" JOIN partitions ON partitions.id = events.partition");
+        }
         statement.sql.push_str(&order_by(&query.order));
         statement
     }
@@ -158,19 +164,64 @@ struct Arm {
     own: bool,
 }
 
-fn arms(found: &Resolved) -> Vec<Arm> {
-    // The first filter leads: its ids are equalities in the index, and the time order follows.
-    let leader =
-        found.filters().filter(|(column, _)| *column != "entity").find_map(|(c, ids)| Some((c, ids?)));
-    let mut arms = Vec::new();
-    for &customer in &found.all_of {
-        match leader {
-            Some((column, ids)) => {
-                arms.extend(ids.iter().map(|id| Arm { customer, leader: Some((column, *id)), own: false }));
-            }
-            None => arms.push(Arm { customer, leader: None, own: false }),
+/// The column that leads and its ids: equalities in the index, which the time order follows.
+fn leader(found: &Resolved) -> Option<(&'static str, &[i64])> {
+    found.filters().filter(|(column, _)| *column != "entity").find_map(|(column, ids)| Some((column, ids?)))
+}
+
+/// A customer and an id of the leading column.
+pub(super) type Pair = (i64, i64);
+
+/// Which pairs of customer and leading id have any row. Most have none: an actor belongs to one customer. A look into
+/// the index for each costs far less than an arm for each. `None` when there is nothing to save, or too much to look at.
+pub(super) async fn existing_pairs(
+    connection: &mut SqliteConnection,
+    query: &AuditQuery,
+    found: &Resolved,
+) -> Result<Option<Vec<Pair>>, sqlx::Error> {
+    let Some((column, ids)) = leader(found) else { return Ok(None) };
+    let looks = found.all_of.len() * ids.len();
+    if found.all_of.len() < 2 || looks > MAX_LOOKS || found.all_of.len() + ids.len() > MAX_MERGED_VALUES {
+        return Ok(None);
+    }
+    let mut statement = Statement::default();
+    for (name, values) in [("WITH c(id) AS (VALUES ", &found.all_of[..]), ("), l(id) AS (VALUES ", ids)] {
+        statement.sql.push_str(name);
+        for (index, value) in values.iter().enumerate() {
+            statement.sql.push_str(if index == 0 { "(" } else { ",(" });
+            statement.bind(*value);
+            statement.sql.push(')');
         }
     }
+    statement
+        .sql
+        .push_str(") SELECT c.id, l.id FROM c CROSS JOIN l WHERE EXISTS (SELECT 1 FROM events WHERE ");
+    statement.sql.push_str(&format!("customer = c.id AND {column} = l.id"));
+    statement.times(query);
+    statement.sql.push(')');
+    let rows = sqlx::query_with(AssertSqlSafe(statement.sql), statement.arguments)
+        .persistent(false)
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect::<Result<_, sqlx::Error>>()
+        .map(Some)
+}
+
+fn arms(found: &Resolved, pairs: Option<&[Pair]>) -> Vec<Arm> {
+    let arm = |(customer, leader): (i64, Option<(&'static str, i64)>)| Arm { customer, leader, own: false };
+    let all_of = found.all_of.iter().copied();
+    let mut arms: Vec<Arm> = match (leader(found), pairs) {
+        (None, _) => all_of.map(|customer| arm((customer, None))).collect(),
+        (Some((column, _)), Some(pairs)) => {
+            pairs.iter().map(|&(customer, id)| arm((customer, Some((column, id))))).collect()
+        }
+        (Some((column, ids)), None) => all_of
+            .flat_map(|customer| ids.iter().map(move |id| (customer, Some((column, *id)))))
+            .map(arm)
+            .collect(),
+    };
     for &customer in &found.own_of {
         // Own events lead by the caller; an actor filter beside it is only a condition on top.
         let own = found.callers.iter().filter(|id| found.actors.as_ref().is_none_or(|ids| ids.contains(id)));
@@ -192,7 +243,6 @@ fn can_be_merged(arms: &[Arm], found: &Resolved) -> bool {
 const JOINS: &str = "JOIN customers ON customers.id = events.customer
  JOIN actors ON actors.id = events.actor
  JOIN actions ON actions.id = events.action
- JOIN partitions ON partitions.id = events.partition
  LEFT JOIN addresses ON addresses.id = events.address
  LEFT JOIN entities ON entities.id = events.entity";
 
