@@ -9,7 +9,7 @@ use annals_access::Access;
 use annals_consumers::{Projector, State, Status, Stop, StopSignal, for_each_view, rebuild, relay, sweep};
 use annals_query_api::{ApiSettings, ApiState, Component, ComponentState};
 use annals_schemas::TOPICS;
-use annals_store::{DataDir, Followed, Role, RoleLock};
+use annals_store::{DataDir, Followed, Role, RoleLock, StoreError};
 use annals_views::View;
 use annals_views::audit_log::AuditLog;
 use annals_views::logged_on_users::LoggedOnUsers;
@@ -97,7 +97,15 @@ impl Server {
 async fn follow<V: View>(installation: &Installation) -> anyhow::Result<Followed> {
     rebuild::bring_to_version::<V>(&installation.engine()).await?;
     let Installation { control, directory, .. } = installation;
-    Ok(Followed::start(control, directory, V::NAME, V::VERSION, V::tables()).await?)
+    match Followed::start(control, directory, V::NAME, V::VERSION, V::tables()).await {
+        // The log is the truth: a view that cannot be read is folded from it again.
+        Err(StoreError::Damaged(path)) => {
+            tracing::error!(view = V::NAME, path = %path.display(), "the view is damaged; folding it again");
+            rebuild::rebuild::<V>(&installation.engine(), None, &mut |_| {}).await?;
+            Ok(Followed::start(control, directory, V::NAME, V::VERSION, V::tables()).await?)
+        }
+        followed => Ok(followed?),
+    }
 }
 
 fn spawn_tasks(installation: &Installation, stop: &Stop) -> (Vec<Status>, Vec<JoinHandle<()>>) {

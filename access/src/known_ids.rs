@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use annals_store::error::Context;
+use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use crate::access::Access;
@@ -20,14 +21,15 @@ impl Access {
     pub async fn bind_log(&self, incarnation: Uuid) -> Result<(), AccessError> {
         const DOING: &str = "note which log is in use";
         let path = self.control().path();
-        let bound: Option<Uuid> = sqlx::query_scalar("SELECT log FROM installation WHERE one = 1")
-            .fetch_one(self.control().pool())
-            .await
-            .during(path, DOING)?;
-        if bound == Some(incarnation) {
+        // Looked at first without a lock, since it nearly always is the same log; decided under the lock.
+        if self.bound_log(&mut *self.reader().await?).await? == Some(incarnation) {
             return Ok(());
         }
         let mut change = self.begin().await?;
+        let bound = self.bound_log(change.connection()).await?;
+        if bound == Some(incarnation) {
+            return Ok(());
+        }
         if bound.is_some() {
             tracing::warn!(%incarnation, "this is another log than before: known ids are forgotten");
             sqlx::query("DELETE FROM known_ids").execute(change.connection()).await.during(path, DOING)?;
@@ -38,6 +40,14 @@ impl Access {
             .await
             .during(path, DOING)?;
         change.commit().await
+    }
+
+    async fn bound_log(&self, connection: &mut SqliteConnection) -> Result<Option<Uuid>, AccessError> {
+        let bound: Option<Uuid> = sqlx::query_scalar("SELECT log FROM installation WHERE one = 1")
+            .fetch_one(connection)
+            .await
+            .during(self.control().path(), "look which log is in use")?;
+        Ok(bound)
     }
 
     /// Which of `ids` are known for `customer`.

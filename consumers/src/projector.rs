@@ -39,6 +39,8 @@ pub struct Projector<V> {
     engine: Engine,
     state: watch::Sender<State>,
     stop: Stop,
+    /// The generation that is or was worked on last.
+    working_on: Option<Generation>,
     view: PhantomData<fn() -> V>,
 }
 
@@ -59,7 +61,7 @@ impl<V: View> Projector<V> {
     #[must_use]
     pub fn spawn(engine: Engine, stop: Stop) -> (Status, tokio::task::JoinHandle<()>) {
         let (state, status) = Status::new(format!("projector of {}", V::NAME));
-        let projector = Self { engine, state, stop, view: PhantomData };
+        let projector = Self { engine, state, stop, working_on: None, view: PhantomData };
         (status, tokio::spawn(projector.run()))
     }
 
@@ -90,17 +92,8 @@ impl<V: View> Projector<V> {
                     self.state.send_replace(State::Stopped(reason));
                     // What is wrong with this generation is mended by another one: a rebuild.
                     match self.another_generation().await {
-                        Ok(Exit::Switched) => Duration::ZERO,
-                        Ok(Exit::Stopped) => break,
-                        Err(error) => {
-                            tracing::error!(
-                                view = V::NAME,
-                                reason = chain(&error),
-                                "a rebuild will not be noticed"
-                            );
-                            self.stop.wait().await;
-                            break;
-                        }
+                        Exit::Switched => Duration::ZERO,
+                        Exit::Stopped => break,
                     }
                 }
             };
@@ -112,18 +105,17 @@ impl<V: View> Projector<V> {
         self.state.send_replace(State::Ended);
     }
 
-    /// Waits until another generation is active than now.
-    async fn another_generation(&mut self) -> Result<Exit> {
-        let control = self.engine.control.clone();
-        let mut changes = follow::watch_control(&control).await?;
-        let failed = generations::find(&control, V::NAME, GenerationState::Active).await?;
+    /// Waits until another generation is active than the one that was worked on. Looks now and then: a watch could fail
+    /// for the reason that stopped the work.
+    async fn another_generation(&mut self) -> Exit {
         loop {
-            tokio::select! {
-                () = self.stop.wait() => return Ok(Exit::Stopped),
-                changed = changes.changed() => changed.map_err(|_| ConsumerError::Task(V::NAME))?,
+            let active = generations::find(&self.engine.control, V::NAME, GenerationState::Active).await;
+            if active.is_ok_and(|active| active.is_some() && active != self.working_on) {
+                return Exit::Switched;
             }
-            if generations::find(&control, V::NAME, GenerationState::Active).await? != failed {
-                return Ok(Exit::Switched);
+            tokio::select! {
+                () = self.stop.wait() => return Exit::Stopped,
+                () = tokio::time::sleep(Backoff::FIRST) => {}
             }
         }
     }
@@ -134,6 +126,7 @@ impl<V: View> Projector<V> {
         let mut changes = follow::watch_control(&engine.control).await?;
         changes.mark_unchanged();
         let active = self.active().await?;
+        self.working_on = Some(active);
         let path = engine.directory.view_db(V::NAME, active.number);
         let store: Arc<dyn ViewStore> = Arc::new(SqliteViewStore::open(&path, V::tables()).await?);
         let result = self.follow_log(&store, active, &mut changes, pause).await;
@@ -162,6 +155,8 @@ impl<V: View> Projector<V> {
         let (sender, mut steps) = mpsc::channel(DECODED_AHEAD);
         let mut reading = AbortOnDrop(tokio::spawn(read_ahead::<V>(consumer, sender)));
         let folder = Folder::<V>::new(Arc::clone(store));
+        let settle = tokio::time::sleep(SETTLE_AFTER);
+        tokio::pin!(settle);
         let mut settled = false;
         self.state.send_replace(State::Running);
         loop {
@@ -172,6 +167,7 @@ impl<V: View> Projector<V> {
                     Some(Step::Batch(batch)) => {
                         folder.fold(batch).await?;
                         settled = false;
+                        settle.as_mut().reset(tokio::time::Instant::now() + SETTLE_AFTER);
                         pause.reset();
                         self.state.send_if_modified(|state| std::mem::replace(state, State::Running) != State::Running);
                     }
@@ -189,7 +185,7 @@ impl<V: View> Projector<V> {
                         return Ok(Exit::Switched);
                     }
                 }
-                () = tokio::time::sleep(SETTLE_AFTER), if !settled => {
+                () = &mut settle, if !settled => {
                     store.settle().await?;
                     settled = true;
                 }

@@ -5,6 +5,7 @@
 //! tables, together with the audit event that tells of it; and marks the old generation as retired before it lets the
 //! lock go. A crash at any point leaves either the old or the new one active, whole.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,11 @@ use annals_access::{Access, Author};
 use annals_bus::{Bus, Partition, PartitionRecords, ReadLimit};
 use annals_store::generations::{self, State};
 use annals_store::sqlite::SqliteViewStore;
-use annals_store::{Role, StoreError, StoredPosition, ViewStore, crash};
+use annals_store::{Role, StoreError, StoredPosition, Table, ViewStore, ViewTransaction, crash};
 use annals_views::View;
 use chrono::Utc;
 
+use crate::error::chain;
 use crate::folder::{self, Folder};
 use crate::{Engine, Result, projector, sweep};
 
@@ -145,18 +147,27 @@ impl<V: View> Builder<'_, V> {
         let Some(old) = old else {
             return Self::activate(engine, new, author).await;
         };
-        let old_store =
-            SqliteViewStore::open(&engine.directory.view_db(V::NAME, old.number), V::tables()).await?;
-        // From here on the old generation cannot move.
-        let mut fence = old_store.begin().await?;
-        let reached: Vec<(Partition, u64)> =
-            fence.positions().await?.into_iter().map(|p| (p.partition, p.next_offset)).collect();
+        let path = engine.directory.view_db(V::NAME, old.number);
+        let (old_store, mut fence, reached) = match fence(&path, V::tables()).await {
+            // A generation that cannot be read has nothing that the new one must reach: it is why people rebuild.
+            Err(StoreError::Damaged(path)) => {
+                tracing::warn!(view = V::NAME, path = %path.display(), "replacing the old generation, which is damaged");
+                return Self::activate(engine, new, author).await;
+            }
+            fenced => fenced?,
+        };
         self.fold_until(&reached).await?;
         crash::point("rebuild:before-switch");
         Self::activate(engine, new, author).await?;
         crash::point("rebuild:after-switch");
-        fence.retire().await?;
-        fence.commit().await?;
+        // The switch is durable: what fails here fails for a generation that nobody reads any more.
+        let retired = match fence.retire().await {
+            Ok(()) => fence.commit().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = retired {
+            tracing::warn!(view = V::NAME, reason = chain(&error), "the old generation could not be retired");
+        }
         old_store.close().await;
         Ok(())
     }
@@ -169,11 +180,22 @@ impl<V: View> Builder<'_, V> {
             let event = author.operation("VIEW_REBUILT", "view", V::NAME, text, Utc::now());
             access.tell_within(&mut tx, &event).await?;
         }
-        tx.commit().await.map_err(|source| {
-            annals_store::StoreError::database(engine.control.path(), "switch generations", source)
-        })?;
+        tx.commit()
+            .await
+            .map_err(|source| StoreError::database(engine.control.path(), "switch generations", source))?;
         Ok(())
     }
+}
+
+/// A generation that cannot move while this is held, and how far it is.
+type Fence = (SqliteViewStore, Box<dyn ViewTransaction>, Vec<(Partition, u64)>);
+
+/// Takes the write lock of a generation.
+async fn fence(path: &Path, tables: &[&'static Table]) -> Result<Fence, StoreError> {
+    let store = SqliteViewStore::open(path, tables).await?;
+    let mut fence = store.begin().await?;
+    let reached = fence.positions().await?.into_iter().map(|p| (p.partition, p.next_offset)).collect();
+    Ok((store, fence, reached))
 }
 
 fn next(positions: &[StoredPosition], partition: &Partition) -> u64 {

@@ -1,5 +1,6 @@
 //! Removes the files of retired generations, once nobody reads them.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,21 +33,26 @@ pub fn remove_files(path: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn sweep_view<V: View>(engine: &Engine) -> Result<()> {
-    for number in generations::retired(&engine.control, V::NAME).await? {
-        remove_files(&engine.directory.view_db(V::NAME, number))?;
-        generations::forget(&engine.control, V::NAME, number).await?;
-    }
-    Ok(())
-}
+/// A retired generation.
+type Retired = (&'static str, i64);
 
-async fn sweep(engine: &Engine) -> Result<()> {
-    macro_rules! sweep_one {
+async fn retired(engine: &Engine) -> Result<HashSet<Retired>> {
+    let mut all = HashSet::new();
+    macro_rules! collect {
         ($view:ty) => {
-            sweep_view::<$view>(engine).await?
+            let numbers = generations::retired(&engine.control, <$view>::NAME).await?;
+            all.extend(numbers.into_iter().map(|number| (<$view>::NAME, number)));
         };
     }
-    for_each_view!(sweep_one);
+    for_each_view!(collect);
+    Ok(all)
+}
+
+async fn remove(engine: &Engine, generations: Vec<Retired>) -> Result<()> {
+    for (view, number) in generations {
+        remove_files(&engine.directory.view_db(view, number))?;
+        generations::forget(&engine.control, view, number).await?;
+    }
     Ok(())
 }
 
@@ -56,21 +62,29 @@ async fn sweep(engine: &Engine) -> Result<()> {
 /// When a file or row cannot be removed.
 pub async fn sweep_unattended(engine: &Engine) -> Result<()> {
     match engine.directory.take_role(Role::Projector) {
-        Ok(_role) => sweep(engine).await,
+        Ok(_role) => remove(engine, retired(engine).await?.into_iter().collect()).await,
         Err(StoreError::InUse { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Sweeps now and then, for as long as a server runs.
+/// Sweeps now and then, for as long as a server runs. Only what was retired a whole grace ago is removed.
 pub async fn run(engine: Engine, mut stop: Stop) {
+    let mut before = HashSet::new();
     loop {
         tokio::select! {
             () = stop.wait() => return,
             () = tokio::time::sleep(GRACE) => {}
         }
-        if let Err(error) = sweep(&engine).await {
-            tracing::warn!(reason = chain(&error), "retired generations cannot be removed");
+        let swept = async {
+            let now = retired(&engine).await?;
+            let old: Vec<Retired> = now.iter().filter(|one| before.contains(*one)).copied().collect();
+            remove(&engine, old).await?;
+            Ok::<_, crate::ConsumerError>(now)
+        };
+        match swept.await {
+            Ok(now) => before = now,
+            Err(error) => tracing::warn!(reason = chain(&error), "retired generations cannot be removed"),
         }
     }
 }

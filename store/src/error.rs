@@ -46,6 +46,17 @@ pub enum StoreError {
     /// The database is locked by somebody for longer than the time limit.
     #[error("`{}` is locked by another process", .0.display())]
     Busy(PathBuf),
+    /// The system did not let the database be read or written now: a failing disk, too many open files.
+    #[error("`{}` cannot be read or written now, while trying to {operation}", .path.display())]
+    Unavailable {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        operation: &'static str,
+        /// What the database says.
+        #[source]
+        source: sqlx::Error,
+    },
     /// Anything else that the database says.
     #[error("database error in `{}` while trying to {operation}", .path.display())]
     Database {
@@ -64,6 +75,8 @@ mod code {
     pub(super) const BUSY: u32 = 5;
     pub(super) const LOCKED: u32 = 6;
     pub(super) const READONLY: u32 = 8;
+    pub(super) const IOERR: u32 = 10;
+    pub(super) const CANTOPEN: u32 = 14;
     pub(super) const CORRUPT: u32 = 11;
     pub(super) const FULL: u32 = 13;
     pub(super) const NOTADB: u32 = 26;
@@ -79,6 +92,7 @@ impl StoreError {
         match extended.map(|code| code & 0xFF) {
             Some(code::BUSY | code::LOCKED) => Self::Busy(path),
             Some(code::READONLY) => Self::NotWritable(path),
+            Some(code::IOERR | code::CANTOPEN) => Self::Unavailable { path, operation, source },
             Some(code::FULL) => Self::DiskFull(path),
             Some(code::CORRUPT | code::NOTADB) => Self::Damaged(path),
             _ => Self::Database { path, operation, source },
@@ -88,7 +102,7 @@ impl StoreError {
     /// Whether trying again later may help without anybody doing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::DiskFull(_) | Self::Fenced(_))
+        matches!(self, Self::Busy(_) | Self::DiskFull(_) | Self::Fenced(_) | Self::Unavailable { .. })
             || matches!(self, Self::Database { source: sqlx::Error::PoolTimedOut | sqlx::Error::Io(_), .. })
     }
 }

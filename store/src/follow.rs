@@ -161,7 +161,9 @@ async fn follow(
     current: Arc<ArcSwap<GenerationReader>>,
     mut changes: watch::Receiver<u64>,
 ) {
-    while changes.changed().await.is_ok() {
+    let mut again = false;
+    while again || changes.changed().await.is_ok() {
+        again = false;
         let open = async {
             let Some(active) = generations::find(&control, view, State::Active).await? else {
                 return Ok(None);
@@ -179,7 +181,9 @@ async fn follow(
                 tokio::spawn(close_when_unused(old));
             }
             Err(error) => {
-                tracing::warn!(view, %error, "cannot open the active generation; reading the old one")
+                tracing::warn!(view, %error, "cannot open the active generation; reading the old one");
+                tokio::time::sleep(POLL_INTERVAL).await;
+                again = true;
             }
         }
     }

@@ -83,8 +83,12 @@ pub fn options(path: &Path, durability: Durability, create: bool) -> SqliteConne
 /// When the file cannot be made.
 pub fn make_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    made.map(drop).map_err(|source| crate::directory::io_error(path, source))
+    // Only a file that is not there is opened. SQLite's locks are POSIX locks: closing any descriptor of a database drops
+    // every lock that this process has on it, and another process could then remove its write-ahead log.
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop).map_err(|source| crate::directory::io_error(path, source)),
+    }
 }
 
 /// A pool whose connections live as long as it does.

@@ -47,15 +47,17 @@ impl EmbeddedConsumer {
     /// One round over the partitions, until the delivery is full.
     async fn collect(&self) -> Result<Vec<PartitionRecords>> {
         let mut delivery = Vec::new();
-        let mut left = self.limit.records;
+        let (mut left, mut bytes_left) = (self.limit.records, self.limit.bytes);
         for (partition, from) in &self.queue {
-            if left == 0 {
+            if left == 0 || bytes_left == 0 {
                 break;
             }
-            let limit = ReadLimit { records: left, bytes: self.limit.bytes };
+            let limit = ReadLimit { records: left, bytes: bytes_left };
             let records = reader::read(&self.shared, self.shared.find(partition)?, *from, limit).await?;
             if !records.is_empty() {
                 left = left.saturating_sub(records.len());
+                let size: usize = records.iter().map(|record| record.value.len()).sum();
+                bytes_left = bytes_left.saturating_sub(size);
                 delivery.push(PartitionRecords { partition: partition.clone(), from: *from, records });
             }
         }

@@ -32,6 +32,9 @@ const LAYOUT_VERSION: i64 = 1;
 /// Connections for reading in one process.
 const READERS: u32 = 4;
 
+/// Batches that the engine's thread may be ahead of a reader. Each may be megabytes.
+const ROWS_AHEAD: usize = 4;
+
 /// Pages of 4 KiB in the write-ahead log before they are folded back.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
@@ -143,7 +146,12 @@ impl EmbeddedBus {
         let file = FileId::of(&path).ok_or_else(|| BusError::Replaced(path.clone()))?;
         let (incarnation, partitions) = lay_out(&mut connection, &path, topics).await?;
         drop(setup);
-        let readers = sqlite::pool(&path, options.clone().pragma("query_only", "ON"), READERS).await?;
+        let readers = sqlite::pool(
+            &path,
+            options.clone().pragma("query_only", "ON").row_buffer_size(ROWS_AHEAD),
+            READERS,
+        )
+        .await?;
         let watcher =
             options.clone().pragma("query_only", "ON").connect().await.during(&path, "open the log")?;
         let tail = tail::Tail::start(watcher, path.clone());

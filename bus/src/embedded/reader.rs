@@ -2,13 +2,11 @@
 
 use annals_store::error::Context;
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{PartitionRow, ROW_IDS_PER_PARTITION, Shared, format};
 use crate::{BusError, Partition, ReadLimit, Result, StoredRecord};
-
-/// Rows that one statement fetches; a small append makes a small row, so many are fetched at once.
-const ROWS_PER_QUERY: i64 = 256;
 
 pub(super) async fn read(
     shared: &Shared,
@@ -19,7 +17,7 @@ pub(super) async fn read(
     let mut records: Vec<StoredRecord> = Vec::new();
     let mut bytes = 0;
     // The batch that holds `from` may begin before it.
-    let mut next_id: i64 =
+    let first_id: i64 =
         sqlx::query_scalar("SELECT coalesce(max(id), ?2) FROM batches WHERE id BETWEEN ?1 AND ?2")
             .bind(row.row_id(0))
             .bind(row.row_id(from))
@@ -27,37 +25,31 @@ pub(super) async fn read(
             .await
             .during(&shared.path, "read the log")?;
     let last_id = row.row_id(0) + ROW_IDS_PER_PARTITION - 1;
-    'pages: loop {
-        let rows =
-            sqlx::query("SELECT id, count, body FROM batches WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?")
-                .bind(next_id)
-                .bind(last_id)
-                .bind(page_size(limit, records.len()))
-                .fetch_all(&shared.readers)
-                .await
-                .during(&shared.path, "read the log")?;
-        let Some(last) = rows.last() else { break };
-        next_id = last.get::<i64, _>(0) + 1;
-        for batch in &rows {
-            let first = row.offset(batch.get(0));
-            let count = batch.get::<i64, _>(1).unsigned_abs();
-            if first + count <= from {
-                continue;
+    // One row at a time: a row may be a large group of appends, and what is beyond the limit must not be fetched.
+    let mut rows = sqlx::query("SELECT id, count, body FROM batches WHERE id BETWEEN ? AND ? ORDER BY id")
+        .bind(first_id)
+        .bind(last_id)
+        .fetch(&shared.readers);
+    'batches: while let Some(batch) = rows.try_next().await.during(&shared.path, "read the log")? {
+        let first = row.offset(batch.get(0));
+        let count = batch.get::<i64, _>(1).unsigned_abs();
+        if first + count <= from {
+            continue;
+        }
+        let stored = format::read(batch.get(2), first, count).map_err(|reason| BusError::Damaged {
+            partition: row.partition.clone(),
+            offset: first,
+            reason,
+        })?;
+        for record in stored.into_iter().filter(|record| record.offset >= from) {
+            bytes += record.value.len() + record.key.as_ref().map_or(0, |key| key.len());
+            if !records.is_empty() && (records.len() >= limit.records || bytes > limit.bytes) {
+                break 'batches;
             }
-            let stored = format::read(batch.get(2), first, count).map_err(|reason| BusError::Damaged {
-                partition: row.partition.clone(),
-                offset: first,
-                reason,
-            })?;
-            for record in stored.into_iter().filter(|record| record.offset >= from) {
-                bytes += record.value.len() + record.key.as_ref().map_or(0, |key| key.len());
-                if !records.is_empty() && (records.len() >= limit.records || bytes > limit.bytes) {
-                    break 'pages;
-                }
-                records.push(record);
-            }
+            records.push(record);
         }
     }
+    drop(rows);
     if records.is_empty() {
         check_not_beyond_end(shared, row, from).await?;
     }
@@ -71,11 +63,6 @@ async fn check_not_beyond_end(shared: &Shared, row: &PartitionRow, from: u64) ->
         return Err(BusError::OffsetOutOfRange { partition: row.partition.clone(), offset: from, end });
     }
     Ok(())
-}
-
-fn page_size(limit: ReadLimit, have: usize) -> i64 {
-    let wanted = limit.records.saturating_sub(have).max(1);
-    i64::try_from(wanted).unwrap_or(i64::MAX).min(ROWS_PER_QUERY)
 }
 
 async fn end(shared: &Shared, row: &PartitionRow) -> Result<u64> {

@@ -10,7 +10,8 @@ use annals_store::error::Context;
 use chrono::Utc;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::{FileId, PartitionRow, Shared, format};
 use crate::partitioner::partition_of;
@@ -37,6 +38,7 @@ pub(super) struct Writer {
     queue: mpsc::Sender<Append>,
     shared: Arc<Shared>,
     round_robin: Arc<AtomicU32>,
+    task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Writer {
@@ -46,8 +48,8 @@ impl Writer {
         shared: Arc<Shared>,
     ) -> Self {
         let (queue, appends) = mpsc::channel(MAX_WAITING_APPENDS);
-        tokio::spawn(run(connection, options, Arc::clone(&shared), appends));
-        Self { queue, shared, round_robin: Arc::default() }
+        let task = tokio::spawn(run(connection, options, Arc::clone(&shared), appends));
+        Self { queue, shared, round_robin: Arc::default(), task: Arc::new(Mutex::new(Some(task))) }
     }
 
     pub(super) async fn append(&self, topic: &str, records: Vec<Record>) -> Result<Vec<Position>> {
@@ -84,13 +86,14 @@ impl Writer {
 
     /// Waits until every append that was taken is answered. Later ones are refused.
     pub(super) async fn close(&self) {
-        // A place in the queue is only free for good once the task has ended.
         let (reply, answer) = oneshot::channel();
         let last = Append { records: Vec::new(), size_bytes: usize::MAX, reply };
         if self.queue.send(last).await.is_ok() {
             let _ = answer.await;
         }
-        self.queue.closed().await;
+        if let Some(task) = self.task.lock().await.take() {
+            let _ = task.await;
+        }
     }
 }
 

@@ -135,3 +135,14 @@ async fn only_one_rebuild_at_a_time_and_a_left_one_is_begun_anew() {
     );
     assert!(report.records > 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generation_that_cannot_be_read_is_replaced_by_a_rebuild() {
+    let here = installation().await;
+    publish(&here.engine, &mut Fleet::new(7, true), 500).await;
+    let expected = live::<AuditLog>(&here.engine).await;
+    let path = active_path::<AuditLog>(&here.engine).await;
+    std::fs::write(&path, vec![7; 64 * 1024]).unwrap();
+    rebuild::rebuild::<AuditLog>(&here.engine, None, &mut |_| {}).await.unwrap();
+    assert_eq!(rows::<AuditLog>(&active_path::<AuditLog>(&here.engine).await).await, expected);
+}

@@ -79,6 +79,7 @@ fn audit_query(
         entities: filter(parameters, "portal_entity_ids")?,
         event_ids: filter(parameters, "audit_event_id")?.map(|texts| event_ids_of(&texts)),
         fields: Fields::Summary,
+        customer_order: by_name(customers),
         order: order(&filter(parameters, "orderby")?.unwrap_or_default())?,
         offset: parameters.integer("offset_results")?.unwrap_or_default(),
         limit: u32::try_from(limit).map_or(MAX_RESULTS, |limit| limit.min(MAX_RESULTS)),
@@ -93,6 +94,13 @@ fn filter(parameters: &Parameters, name: &str) -> Result<Option<Vec<String>>, Pa
         return Err(PapiError::invalid_parameter(&text));
     }
     Ok(values)
+}
+
+/// Text sorts by bytes.
+fn by_name(customers: &[Customer]) -> Vec<Uuid> {
+    let mut customers: Vec<&Customer> = customers.iter().collect();
+    customers.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+    customers.into_iter().map(|customer| customer.id).collect()
 }
 
 /// Names compare without case. One that is not granted is not among `customers`, and so matches nothing.

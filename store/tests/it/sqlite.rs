@@ -110,3 +110,22 @@ async fn a_newer_layout_and_a_file_that_is_no_database_are_named() {
     let error = SqliteViewStore::open(&text, &TABLES).await.err().unwrap();
     assert!(matches!(error, StoreError::Damaged(_)), "{error}");
 }
+
+/// SQLite's locks are POSIX locks: a second opening in this process must not drop those of the first, or another
+/// process could remove the write-ahead log under it.
+#[tokio::test]
+async fn opening_a_file_again_keeps_the_locks_of_the_first_opening() {
+    use std::os::unix::fs::MetadataExt;
+    let fresh = fresh().await;
+    let readers = SqliteViewStore::open_readers(&fresh.path, 1).await.unwrap();
+    let inode = std::fs::metadata(&fresh.path).unwrap().ino();
+    let locked = || {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        let (own, file) = (format!(" {} ", std::process::id()), format!(":{inode} "));
+        locks.lines().filter(|lock| lock.contains(&own) && lock.contains(&file)).count()
+    };
+    assert!(locked() > 0, "an open database is locked");
+    SqliteViewStore::open(&fresh.path, &TABLES).await.unwrap();
+    assert!(locked() > 0, "and stays so");
+    readers.close().await;
+}

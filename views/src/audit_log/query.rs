@@ -40,7 +40,7 @@ pub enum SortKey {
     EventId,
     /// Account as shown.
     Account,
-    /// Customer's id. Dialects that show names sort by them themselves only within a page.
+    /// Customer, in the order of [`AuditQuery::customer_order`].
     Customer,
     /// Name of the action.
     Action,
@@ -106,6 +106,8 @@ pub struct AuditQuery {
     pub fields: Fields,
     /// Sort keys; none means newest first.
     pub order: Vec<Order>,
+    /// Customers in the order of the names that the dialect shows, for [`SortKey::Customer`]. The view knows ids only.
+    pub customer_order: Vec<Uuid>,
     /// Rows to skip.
     pub offset: u64,
     /// Rows to give.
