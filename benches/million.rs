@@ -8,8 +8,10 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+#[path = "support/client.rs"]
+mod client;
+
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -23,10 +25,11 @@ use annals_producers::fleet::{CUSTOMERS, Fleet};
 use annals_schemas::{Event, TOPICS};
 use annals_store::generations;
 use annals_store::sqlite::SqliteViewStore;
-use annals_store::{ControlDb, DataDir, Partition, ViewStore};
+use annals_store::{ControlDb, DataDir, Database, Partition, ViewStore};
 use annals_views::audit_log::AuditLog;
 use annals_views::{LogEvent, View};
 use chrono::{DateTime, TimeDelta, Utc};
+use client::Client;
 
 const SEED: u64 = 20_261_122;
 /// Events of one append, as the importers have it.
@@ -78,7 +81,8 @@ fn main() {
 async fn set_up(path: &Path) -> Vec<uuid::Uuid> {
     let directory = DataDir::create(path).unwrap();
     let control = ControlDb::open(&directory).await.unwrap();
-    let access = Access::open(control.clone(), &directory).await.unwrap().access;
+    let database = Database::Embedded(directory);
+    let access = Access::open(control.clone(), &database).await.unwrap().access;
     let author = Author::command_line();
     let mut customers = Vec::new();
     for n in 0..CUSTOMERS {
@@ -136,7 +140,8 @@ async fn end_to_end(path: &Path, customers: &[uuid::Uuid], count: usize) -> Dura
     let control = ControlDb::open(&directory).await.unwrap();
     let topics = TOPICS.map(|topic| (topic.name, topic.partitions));
     let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::open(&directory, &topics).await.unwrap());
-    let engine = Engine { directory, control, bus: Arc::clone(&bus) };
+    let database = Database::Embedded(directory);
+    let engine = Engine { database, control, bus: Arc::clone(&bus), registry: None };
     // Generated outside the clock: what is measured begins with an event in memory.
     let chunks: Vec<Vec<Event>> = {
         let all: Vec<Event> = events(customers, count).collect();
@@ -169,8 +174,7 @@ async fn wait_for_view(engine: &Engine) {
     let ends = engine.bus.end_positions(&topics).await.unwrap();
     let active =
         generations::active_or_first(&engine.control, AuditLog::NAME, AuditLog::VERSION).await.unwrap();
-    let path = engine.directory.view_db(AuditLog::NAME, active.number);
-    let store = SqliteViewStore::open(&path, AuditLog::tables()).await.unwrap();
+    let store = engine.database.view_store(AuditLog::NAME, active.number, AuditLog::tables()).await.unwrap();
     loop {
         let positions = store.positions().await.unwrap();
         let folded = |(partition, end): &(Partition, u64)| {
@@ -295,55 +299,5 @@ fn pages(client: &mut Client, rounds: usize) {
                 );
             }
         }
-    }
-}
-
-/// A client of one kept connection: what is measured is the server.
-struct Client {
-    stream: BufReader<TcpStream>,
-    cookie: String,
-}
-
-impl Client {
-    fn connect(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream), cookie: String::new() }
-    }
-
-    fn get(&mut self, target: &str) -> (u16, Vec<u8>) {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: bench\r\nCookie: {}\r\n\r\n", self.cookie);
-        self.stream.get_mut().write_all(request.as_bytes()).unwrap();
-        let mut status = 0;
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            self.stream.read_line(&mut line).unwrap();
-            let line = line.trim_end();
-            if line.is_empty() {
-                break;
-            }
-            let lower = line.to_ascii_lowercase();
-            if let Some(rest) = lower.strip_prefix("http/1.1 ") {
-                status = rest[..3].parse().unwrap();
-            } else if let Some(rest) = lower.strip_prefix("content-length: ") {
-                length = rest.parse().unwrap();
-            } else if lower.starts_with("set-cookie: ") {
-                self.cookie = line["set-cookie: ".len()..].split(';').next().unwrap().to_owned();
-            }
-        }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).unwrap();
-        (status, body)
-    }
-
-    fn login(&mut self, target: &str) {
-        self.cookie.clear();
-        assert_eq!(self.get(target).0, 200);
-        assert!(self.cookie.starts_with("PHPSESSID="));
-    }
-
-    fn json(&mut self, target: &str) -> serde_json::Value {
-        serde_json::from_slice(&self.get(target).1).unwrap()
     }
 }

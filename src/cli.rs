@@ -38,6 +38,20 @@ pub struct Global {
     #[arg(long, global = true, env = "ANNALS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
 
+    /// The event log: `embedded` in the data directory, or kafka://HOST:PORT[,HOST:PORT…][?tls=true&ca=FILE
+    /// &sasl=scram-sha-256&password_file=FILE] [default: embedded].
+    #[arg(long, global = true, env = "ANNALS_BUS", hide_env_values = true, value_name = "URL")]
+    pub bus: Option<String>,
+
+    /// The views and control tables: `embedded` in the data directory, or postgres://USER@HOST/DATABASE
+    /// [?sslmode=verify-full&password_file=FILE] [default: embedded].
+    #[arg(long, global = true, env = "ANNALS_STORE", hide_env_values = true, value_name = "URL")]
+    pub store: Option<String>,
+
+    /// The schema registry (Confluent's API), when values are to be framed by it: http://HOST:PORT[/PATH].
+    #[arg(long, global = true, env = "ANNALS_REGISTRY", hide_env_values = true, value_name = "URL")]
+    pub registry: Option<String>,
+
     /// The configuration file [default: annals.toml, when it is there].
     #[arg(long, global = true, env = "ANNALS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -81,7 +95,26 @@ pub enum Command {
         /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8400].
         #[arg(long, env = "ANNALS_LISTEN", value_name = "ADDRESS")]
         listen: Option<SocketAddr>,
+        /// What this process does; several processes may do each of them on a shared log and store
+        /// [default: projector,query,relay].
+        #[arg(long, env = "ANNALS_ROLES", value_name = "ROLES", value_delimiter = ',')]
+        roles: Vec<ServerRole>,
     },
+    /// Show the processes at work, and how far each view has folded the log.
+    Status {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the topics of the log.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Copy the control tables: customers, accounts, permissions.
+    #[command(subcommand)]
+    Control(ControlCommand),
+    /// Rights in the database.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Add and list customers.
     #[command(subcommand)]
     Customer(CustomerCommand),
@@ -224,9 +257,89 @@ pub enum ImportFormat {
     Cloudtrail,
 }
 
+/// What a server process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerRole {
+    /// Folds the log into the views.
+    Projector,
+    /// Answers the dialects.
+    Query,
+    /// Brings the outbox into the log.
+    Relay,
+}
+
+impl ServerRole {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Projector, Self::Query, Self::Relay];
+
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Projector => "projector",
+            Self::Query => "query",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// Topics.
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Make the topics that are missing, and check those that are there.
+    ///
+    /// A topic with another number of partitions is refused: its keys would move. Copy the log into a new one instead
+    /// (`annals log copy`). How many copies of a record a cluster keeps is part of the address:
+    /// kafka://…?replication=3&min_insync=2
+    Ensure {
+        /// How long records are kept, such as `400d` [default: for ever].
+        #[arg(long, value_name = "TIME")]
+        retention: Option<String>,
+    },
+}
+
+/// Control tables.
+#[derive(Debug, Subcommand)]
+pub enum ControlCommand {
+    /// Copy customers, accounts and permissions into a store that has none yet.
+    ///
+    /// FROM and TO are data directories or postgres:// addresses. Together with `annals log copy` it is the way from one
+    /// machine to many, and the backup.
+    Copy {
+        /// Where they are.
+        from: String,
+        /// Where they go.
+        to: String,
+    },
+}
+
+/// Rights in the database.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Give a role of the PostgreSQL database what a query server needs: reading the views, writing the control tables.
+    GrantQuery {
+        /// The role, which must be there.
+        role: String,
+    },
+}
+
 /// The log.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
+    /// Copy the log, event ids and times of recording included.
+    ///
+    /// FROM and TO are data directories, kafka:// addresses, or archive:FOLDER. A copy that was interrupted goes on where
+    /// it was, and one that is repeated copies what has come since. Stop what writes to TO before.
+    Copy {
+        /// The log to read.
+        from: String,
+        /// The log or archive to write.
+        to: String,
+        /// Print the summary as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the log as JSON lines: position, recorded_at and the decoded event.
     Dump {
         /// Only this topic.

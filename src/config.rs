@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::cli::{Global, LogFormat};
+use crate::cli::{Global, LogFormat, ServerRole};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "annals.toml";
@@ -15,11 +15,18 @@ const DEFAULT_FILE: &str = "annals.toml";
 /// Where the server listens unless told otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8400);
 
+/// How the settings of log and store name the engine in the data directory.
+const EMBEDDED: &str = "embedded";
+
 /// What `annals.toml` may hold. An unknown key is an error, so that a misspelt one is not ignored.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     data: Option<PathBuf>,
+    bus: Option<String>,
+    store: Option<String>,
+    registry: Option<String>,
+    roles: Option<Vec<ServerRole>>,
     listen: Option<SocketAddr>,
     log: Option<String>,
     log_format: Option<LogFormat>,
@@ -31,6 +38,11 @@ struct File {
 #[derive(Clone, Debug)]
 pub struct Config {
     data: Option<PathBuf>,
+    bus: Option<String>,
+    store: Option<String>,
+    /// The schema registry.
+    pub registry: Option<String>,
+    roles: Option<Vec<ServerRole>>,
     listen: Option<SocketAddr>,
     /// Filter of the log; `None` for the command's own default.
     pub log: Option<String>,
@@ -58,6 +70,10 @@ impl Config {
         }
         Ok(Self {
             data: global.data.clone().or(file.data),
+            bus: global.bus.clone().or(file.bus).filter(|bus| bus != EMBEDDED),
+            store: global.store.clone().or(file.store).filter(|store| store != EMBEDDED),
+            registry: global.registry.clone().or(file.registry),
+            roles: file.roles,
             listen: file.listen,
             log: global.log.clone().or(file.log),
             log_format: global.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
@@ -67,11 +83,35 @@ impl Config {
         })
     }
 
+    /// The same with both engines embedded in this directory.
+    pub fn embedded_in(&self, data: &Path) -> Self {
+        Self { data: Some(data.to_owned()), bus: None, store: None, registry: None, ..self.clone() }
+    }
+
     /// The data directory.
     pub fn data(&self) -> anyhow::Result<&Path> {
         self.data
             .as_deref()
             .context("name the data directory with --data DIR, ANNALS_DATA, or `data` in annals.toml")
+    }
+
+    /// The address of the log, when it is not embedded.
+    pub fn bus(&self) -> Option<&str> {
+        self.bus.as_deref()
+    }
+
+    /// The address of the store, when it is not embedded.
+    pub fn store(&self) -> Option<&str> {
+        self.store.as_deref()
+    }
+
+    /// What a server does, unless the flag or the environment said so.
+    pub fn roles(&self, flag: &[ServerRole]) -> Vec<ServerRole> {
+        match &self.roles {
+            _ if !flag.is_empty() => flag.to_vec(),
+            Some(roles) if !roles.is_empty() => roles.clone(),
+            _ => ServerRole::ALL.to_vec(),
+        }
     }
 
     /// Where to listen, unless the flag or the environment said so.
@@ -93,7 +133,15 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("annals.toml");
         std::fs::write(&path, text)?;
-        Config::load(&Global { data: data.map(Into::into), config: Some(path), log: None, log_format: None })
+        Config::load(&Global {
+            data: data.map(Into::into),
+            config: Some(path),
+            bus: None,
+            store: None,
+            registry: None,
+            log: None,
+            log_format: None,
+        })
     }
 
     #[test]

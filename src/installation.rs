@@ -1,71 +1,176 @@
-//! An open installation on the embedded engines: the wiring that every command shares.
+//! An open installation: the wiring that every command shares.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use annals_access::Access;
-use annals_bus::{Bus, EmbeddedBus};
+use annals_access::{Access, OperatorPassword};
+use annals_bus::{Bus, EmbeddedBus, KafkaBus, KafkaSettings};
 use annals_consumers::{Engine, relay};
 use annals_producers::Publisher;
-use annals_schemas::TOPICS;
-use annals_store::{ControlDb, DataDir, Role};
+use annals_schemas::{Encoder, Registry, TOPICS};
+use annals_store::{ControlDb, DataDir, Database, PostgresDb, Role, RoleGuard};
+use anyhow::{Context, bail};
+
+use crate::config::Config;
 
 /// Everything that is open.
 pub struct Installation {
-    /// The data directory.
-    pub directory: DataDir,
+    /// The data directory, when log or store is embedded.
+    pub directory: Option<DataDir>,
+    /// Where control tables and views are.
+    pub database: Database,
     /// The control tables.
     pub control: ControlDb,
     /// Who may do what.
     pub access: Access,
     /// The log.
     pub bus: Arc<dyn Bus>,
+    /// The schema registry.
+    pub registry: Option<Arc<Registry>>,
+    /// How events are written into the log.
+    pub encoder: Encoder,
+}
+
+/// The engines of a configuration, before anything is opened.
+pub struct Engines {
+    /// The data directory, when log or store is embedded.
+    pub directory: Option<DataDir>,
+    /// Where control tables and views are.
+    pub database: Database,
+}
+
+impl Engines {
+    /// Finds the engines, making the data directory when it is not there.
+    pub fn create(config: &Config) -> anyhow::Result<Self> {
+        Self::of(config, DataDir::create)
+    }
+
+    fn of(
+        config: &Config,
+        open: impl Fn(&Path) -> Result<DataDir, annals_store::StoreError>,
+    ) -> anyhow::Result<Self> {
+        let needs_directory = config.bus().is_none() || config.store().is_none();
+        let directory = if needs_directory { Some(open(config.data()?)?) } else { None };
+        let database = match (config.store(), &directory) {
+            (Some(address), _) => Database::Postgres(PostgresDb::parse(address)?),
+            (None, Some(directory)) => Database::Embedded(directory.clone()),
+            (None, None) => bail!("there is neither a data directory nor a store"),
+        };
+        Ok(Self { directory, database })
+    }
+
+    /// Takes a role that only one process may have on a data directory. A shared log and store are worked on by several.
+    pub async fn take_role(&self, role: Role) -> anyhow::Result<RoleGuard> {
+        Ok(match &self.directory {
+            Some(directory) => RoleGuard::File(directory.take_role(role)?),
+            None => self.database.take_role(role).await?,
+        })
+    }
+
+    /// Opens everything; whoever makes the installation is told where the operator's first password is.
+    pub async fn open(self, config: &Config) -> anyhow::Result<Installation> {
+        let Self { directory, database } = self;
+        let bus = open_bus(config, directory.as_ref()).await?;
+        let control = match config.store() {
+            Some(_) => database.control().await.context("the store (--store) cannot be opened")?,
+            None => database.control().await?,
+        };
+        let opened = Access::open(control.clone(), &database).await?;
+        match opened.operator {
+            OperatorPassword::AlreadyThere => {}
+            OperatorPassword::InFile(file) => {
+                eprintln!("annals: made account `operator`; its password is in {}", file.display());
+            }
+            OperatorPassword::Unset => eprintln!(
+                "annals: made account `operator`; set its password with `annals account password operator --password-stdin`"
+            ),
+        }
+        let mut incarnations = Vec::new();
+        for topic in &TOPICS {
+            incarnations.push((topic.name.to_owned(), bus.incarnation(topic.name).await?));
+        }
+        opened.access.bind_log(&incarnations).await?;
+        let (registry, encoder) = encoding(config).await?;
+        Ok(Installation { directory, database, control, access: opened.access, bus, registry, encoder })
+    }
+}
+
+/// Opens the log of a configuration.
+pub async fn open_bus(config: &Config, directory: Option<&DataDir>) -> anyhow::Result<Arc<dyn Bus>> {
+    let topics = TOPICS.map(|topic| (topic.name, topic.partitions));
+    match (config.bus(), directory) {
+        (Some(address), _) => {
+            let settings = KafkaSettings::parse(address)?.with_client_id(client_id());
+            let bus = KafkaBus::open(&settings, &topics).await;
+            Ok(Arc::new(bus.context("the log (--bus) cannot be opened")?))
+        }
+        (None, Some(directory)) => Ok(Arc::new(EmbeddedBus::open(directory, &topics).await?)),
+        (None, None) => bail!("there is neither a data directory nor a bus"),
+    }
+}
+
+/// How this process is called in the broker's lists.
+pub fn client_id() -> String {
+    format!("annals-{}-{}", crate::host_name(), std::process::id())
+}
+
+/// How events are written: framed by the registry where there is one, with CloudEvents headers where others may read.
+async fn encoding(config: &Config) -> anyhow::Result<(Option<Arc<Registry>>, Encoder)> {
+    let encoder = Encoder::default().with_headers(config.bus().is_some());
+    let Some(address) = &config.registry else { return Ok((None, encoder)) };
+    let registry = Registry::connect(address).await?;
+    // Logs that share a cluster share its registry too.
+    let settings = config.bus().map(KafkaSettings::parse).transpose()?;
+    let prefix = settings.as_ref().map_or("", KafkaSettings::topic_prefix);
+    let encoder = encoder.with_ids(registry.register(prefix).await?);
+    Ok((Some(Arc::new(registry)), encoder))
 }
 
 impl Installation {
-    /// Opens a data directory, making it when it is not there; whoever makes it is told where the operator's first
-    /// password is.
-    pub async fn create(path: &Path) -> anyhow::Result<Self> {
-        Self::of(DataDir::create(path)?).await
+    /// Opens an installation, making it when it is not there.
+    pub async fn create(config: &Config) -> anyhow::Result<Self> {
+        Engines::create(config)?.open(config).await
     }
 
-    /// Opens a data directory that must be there.
-    pub async fn open(path: &Path) -> anyhow::Result<Self> {
-        Self::of(DataDir::open(path)?).await
-    }
-
-    /// Opens what stands in a directory.
-    pub async fn of(directory: DataDir) -> anyhow::Result<Self> {
-        let control = ControlDb::open(&directory).await?;
-        let opened = Access::open(control.clone(), &directory).await?;
-        if let Some(file) = opened.operator_password_file {
-            eprintln!("annals: made account `operator`; its password is in {}", file.display());
-        }
-        let topics = TOPICS.map(|topic| (topic.name, topic.partitions));
-        let bus = EmbeddedBus::open(&directory, &topics).await?;
-        opened.access.bind_log(bus.incarnation().await?).await?;
-        Ok(Self { directory, control, access: opened.access, bus: Arc::new(bus) })
+    /// Opens an installation; a data directory must be there.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        Engines::of(config, DataDir::open)?.open(config).await
     }
 
     /// What consumers work on.
     pub fn engine(&self) -> Engine {
         Engine {
-            directory: self.directory.clone(),
+            database: self.database.clone(),
             control: self.control.clone(),
             bus: Arc::clone(&self.bus),
+            registry: self.registry.clone(),
         }
     }
 
     /// A publisher into the log.
     pub fn publisher(&self) -> Publisher {
-        Publisher::new(Arc::clone(&self.bus))
+        Publisher::with_encoder(Arc::clone(&self.bus), self.encoder.clone())
+    }
+
+    /// What a relay works on.
+    pub fn relay(&self) -> relay::Relay {
+        relay::Relay {
+            access: self.access.clone(),
+            control: self.control.clone(),
+            bus: Arc::clone(&self.bus),
+            encoder: self.encoder.clone(),
+            // On a data directory a file's lock says who it is.
+            lease: self.directory.is_none().then(uuid::Uuid::now_v7),
+        }
     }
 
     /// Ends a command: brings what it wrote to the outbox into the log, unless a server does, and closes everything.
     pub async fn finish(self) -> anyhow::Result<()> {
-        if let Ok(_role) = self.directory.take_role(Role::Relay) {
-            relay::drain(&self.access, &*self.bus).await?;
+        let role = self.directory.as_ref().map(|directory| directory.take_role(Role::Relay));
+        if role.as_ref().is_none_or(Result::is_ok) {
+            self.relay().drain_once().await?;
         }
+        drop(role);
         self.close().await;
         Ok(())
     }

@@ -21,6 +21,12 @@ use crate::config::Config;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Name of this machine, for lists of processes.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Some(name.trim()).filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned()
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {

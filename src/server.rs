@@ -1,15 +1,16 @@
-//! The server: every role in one process, started and ended in order.
+//! The server: the roles of one process, started and ended in order.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_access::Access;
-use annals_consumers::{Projector, State, Status, Stop, StopSignal, for_each_view, rebuild, relay, sweep};
-use annals_query_api::{ApiSettings, ApiState, Component, ComponentState};
+use annals_access::{Access, Member};
+use annals_bus::Bus;
+use annals_consumers::{Engine, Projector, State, Status, Stop, StopSignal, for_each_view, rebuild, sweep};
+use annals_query_api::{ApiSettings, ApiState, ApiViews, Component, ComponentState, LateViews};
 use annals_schemas::TOPICS;
-use annals_store::{DataDir, Followed, Role, RoleLock, StoreError};
+use annals_store::{Followed, Role, RoleGuard, StoreError};
 use annals_views::View;
 use annals_views::audit_log::AuditLog;
 use annals_views::logged_on_users::LoggedOnUsers;
@@ -17,17 +18,24 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::cli::ServerRole;
 use crate::config::Config;
-use crate::installation::Installation;
-use crate::telemetry;
+use crate::installation::{Engines, Installation};
+use crate::{host_name, telemetry};
 
 /// How often counted events whose minute is over are written.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often a process says that it is there, and what it does, for `annals status`.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// How often a process that does not project looks whether a projector has made its views.
+const LOOK_FOR_VIEWS: Duration = Duration::from_millis(500);
+
 /// A running server.
 pub struct Server {
     installation: Installation,
-    _roles: Vec<RoleLock>,
+    _roles: Vec<RoleGuard>,
     listener: TcpListener,
     router: axum::Router,
     stop: StopSignal,
@@ -35,34 +43,41 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the roles, opens everything and begins to fold. Requests are answered by [`run`](Self::run).
-    pub async fn start(config: &Config, directory: DataDir, listen: SocketAddr) -> anyhow::Result<Self> {
+    /// Takes the roles, opens everything and begins to work. Requests are answered by [`run`](Self::run).
+    pub async fn start(config: &Config, listen: SocketAddr, roles: &[ServerRole]) -> anyhow::Result<Self> {
+        let engines = Engines::create(config)?;
         // First of all, so that a second server on the directory does nothing before it hears so.
-        let roles = vec![directory.take_role(Role::Projector)?, directory.take_role(Role::Relay)?];
+        let mut guards = Vec::new();
+        for (role, lock) in [(ServerRole::Projector, Role::Projector), (ServerRole::Relay, Role::Relay)] {
+            if roles.contains(&role) {
+                guards.push(engines.take_role(lock).await?);
+            }
+        }
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let metrics = telemetry::metrics()?;
-        let installation = Installation::of(directory).await?;
-        let audit_log = follow::<AuditLog>(&installation).await?;
-        let logged_on_users = follow::<LoggedOnUsers>(&installation).await?;
+        let installation = engines.open(config).await?;
         let (stop, stopped) = StopSignal::new();
-        let (statuses, tasks) = spawn_tasks(&installation, &stopped);
+        let (views, waiting) = views(&installation, roles, &stopped).await?;
+        let (statuses, mut tasks) = spawn_tasks(&installation, roles, &stopped);
+        tasks.extend(waiting);
+        let bus = Arc::clone(&installation.bus);
         let state = ApiState {
             access: installation.access.clone(),
-            audit_log,
-            logged_on_users,
+            views,
             bus: Arc::clone(&installation.bus),
             topics: &TOPICS,
             render_metrics: Arc::new(move || metrics.render()),
-            components: Arc::new(move || statuses.iter().map(component).collect()),
+            components: Arc::new(move || statuses.iter().map(component).chain(log(&*bus)).collect()),
             settings: ApiSettings {
                 request_timeout: config.request_timeout,
                 tls: config.secure_cookies,
+                dialects: roles.contains(&ServerRole::Query),
                 ..ApiSettings::default()
             },
         };
         let router = annals_query_api::router(state);
-        Ok(Self { installation, _roles: roles, listener, router, stop, tasks })
+        Ok(Self { installation, _roles: guards, listener, router, stop, tasks })
     }
 
     /// The installation that is served.
@@ -94,38 +109,123 @@ impl Server {
     }
 }
 
+/// Opens the views that this process reads. A projector has made them when this returns; a process that only queries
+/// waits for one beside its work, and a relay alone needs none.
+async fn views(
+    installation: &Installation,
+    roles: &[ServerRole],
+    stop: &Stop,
+) -> anyhow::Result<(LateViews, Option<JoinHandle<()>>)> {
+    let views = LateViews::default();
+    if roles.contains(&ServerRole::Projector) {
+        let audit_log = follow::<AuditLog>(installation).await?;
+        let logged_on_users = follow::<LoggedOnUsers>(installation).await?;
+        views.set(ApiViews { audit_log, logged_on_users });
+        return Ok((views, None));
+    }
+    if !roles.contains(&ServerRole::Query) {
+        return Ok((views, None));
+    }
+    let (engine, late, mut stop) = (installation.engine(), views.clone(), stop.clone());
+    let waiting = tokio::spawn(async move {
+        let both = async {
+            let audit_log = wait_for_view::<AuditLog>(&engine).await;
+            let logged_on_users = wait_for_view::<LoggedOnUsers>(&engine).await;
+            late.set(ApiViews { audit_log, logged_on_users });
+        };
+        tokio::select! {
+            () = both => {}
+            () = stop.wait() => {}
+        }
+    });
+    Ok((views, Some(waiting)))
+}
+
 async fn follow<V: View>(installation: &Installation) -> anyhow::Result<Followed> {
+    let Installation { control, database, .. } = installation;
     rebuild::bring_to_version::<V>(&installation.engine()).await?;
-    let Installation { control, directory, .. } = installation;
-    match Followed::start(control, directory, V::NAME, V::VERSION, V::tables()).await {
+    let start = || Followed::start(control, database, V::NAME, V::VERSION, Some(V::tables()));
+    match start().await {
         // The log is the truth: a view that cannot be read is folded from it again.
-        Err(StoreError::Damaged(path)) => {
-            tracing::error!(view = V::NAME, path = %path.display(), "the view is damaged; folding it again");
+        Err(StoreError::Damaged(place)) => {
+            tracing::error!(view = V::NAME, %place, "the view is damaged; folding it again");
             rebuild::rebuild::<V>(&installation.engine(), None, &mut |_| {}).await?;
-            Ok(Followed::start(control, directory, V::NAME, V::VERSION, V::tables()).await?)
+            Ok(start().await?)
         }
         followed => Ok(followed?),
     }
 }
 
-fn spawn_tasks(installation: &Installation, stop: &Stop) -> (Vec<Status>, Vec<JoinHandle<()>>) {
+/// Waits until a projector has made a view of this program's version.
+async fn wait_for_view<V: View>(engine: &Engine) -> Followed {
+    let mut told = None;
+    loop {
+        let error = match Followed::start(&engine.control, &engine.database, V::NAME, V::VERSION, None).await
+        {
+            Ok(followed) => return followed,
+            Err(StoreError::Gone(_)) => "no projector has made it yet".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if told.as_ref() != Some(&error) {
+            tracing::info!(view = V::NAME, reason = error, "waiting for the view");
+            told = Some(error);
+        }
+        tokio::time::sleep(LOOK_FOR_VIEWS).await;
+    }
+}
+
+fn spawn_tasks(
+    installation: &Installation,
+    roles: &[ServerRole],
+    stop: &Stop,
+) -> (Vec<Status>, Vec<JoinHandle<()>>) {
     let mut statuses = Vec::new();
     let mut tasks = Vec::new();
-    macro_rules! project {
-        ($view:ty) => {
-            let (status, task) = Projector::<$view>::spawn(installation.engine(), stop.clone());
-            statuses.push(status);
-            tasks.push(task);
-        };
+    if roles.contains(&ServerRole::Projector) {
+        macro_rules! project {
+            ($view:ty) => {
+                let (status, task) = Projector::<$view>::spawn(installation.engine(), stop.clone());
+                statuses.push(status);
+                tasks.push(task);
+            };
+        }
+        for_each_view!(project);
+        tasks.push(tokio::spawn(sweep::run(installation.engine(), stop.clone())));
     }
-    for_each_view!(project);
-    let Installation { access, control, bus, .. } = installation;
-    let (status, task) = relay::spawn(access.clone(), control.clone(), Arc::clone(bus), stop.clone());
-    statuses.push(status);
-    tasks.push(task);
-    tasks.push(tokio::spawn(sweep::run(installation.engine(), stop.clone())));
+    if roles.contains(&ServerRole::Relay) {
+        let (status, task) = installation.relay().spawn(stop.clone());
+        statuses.push(status);
+        tasks.push(task);
+    }
+    let access = installation.access.clone();
     tasks.push(tokio::spawn(flush(access.clone(), stop.clone())));
+    tasks.push(tokio::spawn(tell_that_it_is_here(access, roles.to_vec(), statuses.clone(), stop.clone())));
     (statuses, tasks)
+}
+
+/// Keeps this process in the list of members, and takes it out at the end.
+async fn tell_that_it_is_here(access: Access, roles: Vec<ServerRole>, statuses: Vec<Status>, mut stop: Stop) {
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    let member = Member::this_process(&names.join(","), &host_name(), env!("CARGO_PKG_VERSION"));
+    loop {
+        let detail: serde_json::Map<String, serde_json::Value> =
+            statuses.iter().map(|status| (status.name().to_owned(), status.shown())).collect();
+        let detail = serde_json::Value::Object(detail).to_string();
+        let told = match access.heartbeat(member.id, &detail).await {
+            Ok(false) => access.register_member(&Member { detail, ..member.clone() }).await,
+            told => told.map(drop),
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, "this process cannot tell that it is here");
+        }
+        tokio::select! {
+            () = stop.wait() => break,
+            () = tokio::time::sleep(HEARTBEAT) => {}
+        }
+    }
+    if let Err(error) = access.remove_member(member.id).await {
+        tracing::debug!(%error, "this process stays in the list of members for a while");
+    }
 }
 
 async fn flush(access: Access, mut stop: Stop) {
@@ -149,6 +249,12 @@ fn component(status: &Status) -> Component {
         State::Ended => ComponentState::Stopped("ended".to_owned()),
     };
     Component { name: status.name().to_owned(), state }
+}
+
+/// The log itself, where it can be out of reach.
+fn log(bus: &dyn Bus) -> Option<Component> {
+    let state = ComponentState::Waiting(bus.trouble()?);
+    Some(Component { name: "log".to_owned(), state })
 }
 
 /// Ready at SIGTERM or Ctrl-C.

@@ -4,11 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use annals_store::error::Context;
-use annals_store::{ControlDb, DataDir};
-use sqlx::Sqlite;
-use sqlx::pool::PoolConnection;
+use annals_store::sql::On;
+use annals_store::{ControlDb, Database};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::counted::Counters;
@@ -29,8 +28,20 @@ pub struct Access {
 pub struct Opened {
     /// The door.
     pub access: Access,
-    /// The file with the operator's first password, when this opening made the installation.
-    pub operator_password_file: Option<PathBuf>,
+    /// What became of the operator's first password.
+    pub operator: OperatorPassword,
+}
+
+/// The password of the account `operator` after [`Access::open`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperatorPassword {
+    /// The installation was there already: nothing was made.
+    AlreadyThere,
+    /// This opening made the installation and wrote the password to this file.
+    InFile(PathBuf),
+    /// This opening made the installation, and there is no directory for a file: nobody knows the password until
+    /// somebody sets it with [`Access::set_password`].
+    Unset,
 }
 
 struct Inner {
@@ -40,21 +51,24 @@ struct Inner {
     hasher: Hasher,
     remembered: Mutex<Remembered>,
     counters: Counters,
-    /// Writers of this process queue here, in order. In SQLite's own queue they would poll, out of order.
+    /// Writers of this process queue here, in order. In SQLite's own queue they would poll, out of order; in
+    /// PostgreSQL's each would keep a connection.
     turn: tokio::sync::Mutex<()>,
     outbox: watch::Sender<u64>,
+    /// The topics and incarnations that this process publishes to; see [`Access::bind_log`].
+    bound: Mutex<Vec<(String, Uuid)>>,
 }
 
 impl Access {
     /// Opens the control database for access. The first opening of an installation makes the operator customer and
-    /// the account `operator`, and writes its random password to [`DataDir::operator_password`]. Several processes
-    /// may do so at once; one of them makes the installation.
+    /// the account `operator` with a random password, and writes it to [`Database::operator_password`] where there is
+    /// one. Several processes may do so at once; one of them makes the installation.
     ///
     /// # Errors
     /// When the database or the password file cannot be read or written. An installation that could not be finished
     /// is made by the next opening.
-    pub async fn open(control: ControlDb, directory: &DataDir) -> Result<Opened, AccessError> {
-        Self::open_with_clock(control, directory, Clock::system()).await
+    pub async fn open(control: ControlDb, database: &Database) -> Result<Opened, AccessError> {
+        Self::open_with_clock(control, database, Clock::system()).await
     }
 
     /// As [`Access::open`], with another clock.
@@ -63,10 +77,10 @@ impl Access {
     /// As [`Access::open`].
     pub async fn open_with_clock(
         control: ControlDb,
-        directory: &DataDir,
+        database: &Database,
         clock: Clock,
     ) -> Result<Opened, AccessError> {
-        setup::open(control, directory, clock).await
+        setup::open(control, database, clock).await
     }
 
     pub(crate) fn new(control: ControlDb, clock: Clock, key: InstallationKey) -> Self {
@@ -80,6 +94,7 @@ impl Access {
                 counters: Counters::new(),
                 turn: tokio::sync::Mutex::new(()),
                 outbox: watch::Sender::new(0),
+                bound: Mutex::default(),
             }),
         }
     }
@@ -124,20 +139,24 @@ impl Access {
         &self.inner.outbox
     }
 
-    /// A connection for reads.
-    pub(crate) async fn reader(&self) -> Result<PoolConnection<Sqlite>, AccessError> {
-        Ok(self.control().pool().acquire().await.during(self.control().path(), "read it")?)
+    pub(crate) fn bound(&self) -> MutexGuard<'_, Vec<(String, Uuid)>> {
+        lock(&self.inner.bound)
+    }
+
+    /// Where single statements read.
+    pub(crate) fn reads(&self) -> On<'_> {
+        self.control().pool().into()
     }
 
     /// A stored value is not what annals writes.
     pub(crate) fn damaged(&self, what: &'static str) -> AccessError {
-        AccessError::Damaged { path: self.control().path().to_owned(), what }
+        AccessError::Damaged { place: self.control().place().clone(), what }
     }
 }
 
 impl fmt::Debug for Access {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Access").field("control", &self.control().path()).finish_non_exhaustive()
+        formatter.debug_struct("Access").field("control", self.control().place()).finish_non_exhaustive()
     }
 }
 

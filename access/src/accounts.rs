@@ -1,9 +1,8 @@
 //! Accounts: added, disabled, given another password.
 
 use annals_store::error::Context;
+use annals_store::sql::{On, Row, sql, sql_for};
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use crate::access::Access;
@@ -55,15 +54,17 @@ pub(crate) struct NewAccount<'a> {
     pub(crate) permissions: &'a [Permission],
 }
 
+/// Selects what [`Access::account_of`] reads, of `accounts a` and `customers c`.
 macro_rules! select_account {
-    ($condition:literal) => {
+    ($rest:literal) => {
         concat!(
             "SELECT a.id AS account, a.number, a.email, a.password_hash, a.version, a.disabled_at, ",
-            "c.id, c.name, c.time_zone FROM accounts a JOIN customers c ON c.id = a.customer WHERE ",
-            $condition
+            "c.id, c.name, c.time_zone",
+            $rest
         )
     };
 }
+pub(crate) use select_account;
 
 impl Access {
     /// Adds an account of `customer` with permissions there.
@@ -82,8 +83,8 @@ impl Access {
         names::check(email)?;
         let password_hash = self.hash_new_password(password).await?;
         let mut change = self.begin().await?;
-        let customer = self.require_customer(change.connection(), customer).await?;
-        if self.account_by_email(change.connection(), email).await?.is_some() {
+        let customer = self.require_customer(change.on(), customer).await?;
+        if self.account_by_email(change.on(), email).await?.is_some() {
             return Err(AccessError::AccountExists(email.to_owned()));
         }
         let account = NewAccount { email, password_hash, permissions };
@@ -98,16 +99,16 @@ impl Access {
     /// When the database fails.
     pub async fn accounts(&self) -> Result<Vec<AccountSummary>, AccessError> {
         // One statement, so that accounts and grants are of one moment.
-        let rows = sqlx::query(
+        let rows = sql(
             "SELECT a.id, a.number, a.email, c.name AS customer, a.disabled_at, g.permission, gc.name AS granted_at
              FROM accounts a JOIN customers c ON c.id = a.customer
              LEFT JOIN grants g ON g.account = a.id LEFT JOIN customers gc ON gc.id = g.customer
              ORDER BY a.email_key, gc.name_key, g.permission",
         )
-        .fetch_all(self.control().pool())
+        .fetch_all(self.reads())
         .await
-        .during(self.control().path(), "read accounts")?;
-        summaries(&rows).during(self.control().path(), "read accounts").map_err(Into::into)
+        .during(self.control().place(), "read accounts")?;
+        summaries(&rows).during(self.control().place(), "read accounts").map_err(Into::into)
     }
 
     /// Disables an account: its sign-ins end, and it cannot sign in again.
@@ -116,20 +117,20 @@ impl Access {
     /// When it is unknown, disabled already or the last operator, or the database fails.
     pub async fn disable_account(&self, email: &str, by: &Author) -> Result<(), AccessError> {
         let mut change = self.begin().await?;
-        let account = self.require_account(change.connection(), email).await?;
+        let account = self.require_account(change.on(), email).await?;
         if account.disabled {
             return Err(AccessError::AlreadyDisabled(account.email));
         }
-        if self.is_last_operator(change.connection(), &account).await? {
+        if self.is_last_operator(change.on(), &account).await? {
             return Err(AccessError::LastOperator(account.email));
         }
         let now = self.clock().now();
-        sqlx::query("UPDATE accounts SET disabled_at = ?, version = version + 1 WHERE id = ?")
-            .bind(now.timestamp_micros())
+        sql("UPDATE accounts SET disabled_at = ?, version = version + 1 WHERE id = ?")
+            .bind(now)
             .bind(account.id)
-            .execute(change.connection())
+            .execute(change.on())
             .await
-            .during(self.control().path(), "disable an account")?;
+            .during(self.control().place(), "disable an account")?;
         let text = format!("The account {} was disabled.", account.email);
         change.tell(&account.changed("ACCOUNT_DISABLED", text, by, now)).await?;
         change.commit().await
@@ -143,13 +144,13 @@ impl Access {
     pub async fn set_password(&self, email: &str, password: Secret, by: &Author) -> Result<(), AccessError> {
         let password_hash = self.hash_new_password(password).await?;
         let mut change = self.begin().await?;
-        let account = self.require_account(change.connection(), email).await?;
-        sqlx::query("UPDATE accounts SET password_hash = ?, version = version + 1 WHERE id = ?")
+        let account = self.require_account(change.on(), email).await?;
+        sql("UPDATE accounts SET password_hash = ?, version = version + 1 WHERE id = ?")
             .bind(password_hash)
             .bind(account.id)
-            .execute(change.connection())
+            .execute(change.on())
             .await
-            .during(self.control().path(), "change a password")?;
+            .during(self.control().place(), "change a password")?;
         let text = format!("The password of {} was changed.", account.email);
         let now = self.clock().now();
         change.tell(&account.changed("ACCOUNT_PASSWORD_CHANGED", text, by, now)).await?;
@@ -175,20 +176,19 @@ impl Access {
     ) -> Result<AccountSummary, AccessError> {
         let now = self.clock().now();
         let id = Uuid::now_v7();
-        let number: i64 = sqlx::query_scalar(
-            "INSERT INTO accounts (id, customer, email, email_key, password_hash, created_at)
-             VALUES (?, ?, ?, ?, ?, ?) RETURNING number",
-        )
-        .bind(id)
-        .bind(customer.id)
-        .bind(account.email)
-        .bind(names::key(account.email))
-        .bind(&account.password_hash)
-        .bind(now.timestamp_micros())
-        .fetch_one(change.connection())
-        .await
-        .during(self.control().path(), "add an account")?;
-        let granted = self.insert_grants(change.connection(), id, customer.id, account.permissions).await?;
+        let number: i64 =
+            sql("INSERT INTO accounts (id, customer, email, email_key, password_hash, created_at)
+             VALUES (?, ?, ?, ?, ?, ?) RETURNING number")
+            .bind(id)
+            .bind(customer.id)
+            .bind(account.email)
+            .bind(names::key(account.email))
+            .bind(&account.password_hash)
+            .bind(now)
+            .fetch_scalar(change.on())
+            .await
+            .during(self.control().place(), "add an account")?;
+        let granted = self.insert_grants(change, id, customer.id, account.permissions).await?;
         let permissions =
             if granted.is_empty() { "no permission".to_owned() } else { Permission::list(&granted) };
         let told = Told {
@@ -204,55 +204,60 @@ impl Access {
         Ok(AccountSummary { id, number, email, customer, disabled: false, grants })
     }
 
-    pub(crate) async fn require_account(
-        &self,
-        connection: &mut SqliteConnection,
-        email: &str,
-    ) -> Result<Account, AccessError> {
-        let account = self.account_by_email(connection, email).await?;
+    pub(crate) async fn require_account(&self, on: On<'_>, email: &str) -> Result<Account, AccessError> {
+        let account = self.account_by_email(on, email).await?;
         account.ok_or_else(|| AccessError::UnknownAccount(names::shown(email)))
     }
 
     pub(crate) async fn account_by_email(
         &self,
-        connection: &mut SqliteConnection,
+        on: On<'_>,
         email: &str,
     ) -> Result<Option<Account>, AccessError> {
-        let row = sqlx::query(select_account!("a.email_key = ?"))
-            .bind(names::key(email))
-            .fetch_optional(connection)
-            .await
-            .during(self.control().path(), "read an account")?;
+        let Some(key) = names::stored_key(email) else { return Ok(None) };
+        let row = sql(select_account!(
+            " FROM accounts a JOIN customers c ON c.id = a.customer WHERE a.email_key = ?"
+        ))
+        .bind(key)
+        .fetch_optional(on)
+        .await
+        .during(self.control().place(), "read an account")?;
         row.map(|row| self.account_of(&row)).transpose()
     }
 
-    pub(crate) async fn account_by_id(
+    /// The account, which nobody changes until this change ends.
+    pub(crate) async fn account_kept(
         &self,
-        connection: &mut SqliteConnection,
+        change: &mut Change<'_>,
         id: Uuid,
     ) -> Result<Option<Account>, AccessError> {
-        let row = sqlx::query(select_account!("a.id = ?"))
-            .bind(id)
-            .fetch_optional(connection)
-            .await
-            .during(self.control().path(), "read an account")?;
+        let row = sql_for(
+            select_account!(" FROM accounts a JOIN customers c ON c.id = a.customer WHERE a.id = ?"),
+            select_account!(
+                " FROM accounts a JOIN customers c ON c.id = a.customer WHERE a.id = ? FOR SHARE OF a"
+            ),
+        )
+        .bind(id)
+        .fetch_optional(change.on())
+        .await
+        .during(self.control().place(), "read an account")?;
         row.map(|row| self.account_of(&row)).transpose()
     }
 
-    fn account_of(&self, row: &SqliteRow) -> Result<Account, AccessError> {
+    pub(crate) fn account_of(&self, row: &Row) -> Result<Account, AccessError> {
         let customer = self.customer_of(row)?;
         let read = || -> Result<Account, sqlx::Error> {
             Ok(Account {
-                id: row.try_get("account")?,
-                number: row.try_get("number")?,
-                email: row.try_get("email")?,
-                password_hash: row.try_get("password_hash")?,
-                version: row.try_get("version")?,
-                disabled: row.try_get::<Option<i64>, _>("disabled_at")?.is_some(),
+                id: row.get("account")?,
+                number: row.get("number")?,
+                email: row.get("email")?,
+                password_hash: row.get("password_hash")?,
+                version: row.get("version")?,
+                disabled: row.get::<Option<DateTime<Utc>>>("disabled_at")?.is_some(),
                 customer,
             })
         };
-        Ok(read().during(self.control().path(), "read an account")?)
+        Ok(read().during(self.control().place(), "read an account")?)
     }
 }
 
@@ -271,22 +276,22 @@ impl Account {
     }
 }
 
-fn summaries(rows: &[SqliteRow]) -> Result<Vec<AccountSummary>, sqlx::Error> {
+fn summaries(rows: &[Row]) -> Result<Vec<AccountSummary>, sqlx::Error> {
     let mut summaries: Vec<AccountSummary> = Vec::new();
     for row in rows {
-        let id: Uuid = row.try_get("id")?;
+        let id: Uuid = row.get("id")?;
         if summaries.last().is_none_or(|last| last.id != id) {
             summaries.push(AccountSummary {
                 id,
-                number: row.try_get("number")?,
-                email: row.try_get("email")?,
-                customer: row.try_get("customer")?,
-                disabled: row.try_get::<Option<i64>, _>("disabled_at")?.is_some(),
+                number: row.get("number")?,
+                email: row.get("email")?,
+                customer: row.get("customer")?,
+                disabled: row.get::<Option<DateTime<Utc>>>("disabled_at")?.is_some(),
                 grants: Vec::new(),
             });
         }
-        let permission: Option<&str> = row.try_get("permission")?;
-        let granted_at: Option<String> = row.try_get("granted_at")?;
+        let permission: Option<String> = row.get("permission")?;
+        let granted_at: Option<String> = row.get("granted_at")?;
         // A permission that this version does not know allows nothing, and is not shown.
         let permission = permission.and_then(|name| name.parse().ok());
         if let (Some(customer), Some(permission), Some(last)) = (granted_at, permission, summaries.last_mut())

@@ -20,7 +20,7 @@ pub struct Author {
 }
 
 impl Author {
-    /// The command line. Whoever can write the data directory can use it; there is no sign-in, so the actor is the
+    /// The command line. Whoever can write the data directory or the database can use it; there is no sign-in, so the actor is the
     /// system.
     #[must_use]
     pub fn command_line() -> Self {

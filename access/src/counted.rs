@@ -136,7 +136,7 @@ impl Access {
     }
 
     async fn write_events(&self, due: &Due) -> Result<(), AccessError> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_shared().await?;
         for tally in &due.failures {
             change.tell(&failure_event(tally)).await?;
         }

@@ -1,9 +1,8 @@
 //! Customers.
 
 use annals_store::error::Context;
+use annals_store::sql::{On, Row, sql};
 use chrono_tz::Tz;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use crate::access::Access;
@@ -30,7 +29,7 @@ impl Access {
             time_zone.parse().map_err(|_| AccessError::UnknownTimeZone(names::shown(time_zone)))?;
         let customer = Customer { id: Uuid::now_v7(), name: name.to_owned(), time_zone };
         let mut change = self.begin().await?;
-        if self.customer_by_name(change.connection(), name).await?.is_some() {
+        if self.customer_by_name(change.on(), name).await?.is_some() {
             return Err(AccessError::CustomerExists(name.to_owned()));
         }
         self.insert_customer(&mut change, &customer, by).await?;
@@ -43,10 +42,10 @@ impl Access {
     /// # Errors
     /// When the database fails.
     pub async fn customers(&self) -> Result<Vec<Customer>, AccessError> {
-        let rows = sqlx::query("SELECT id, name, time_zone FROM customers ORDER BY name_key")
+        let rows = sql("SELECT id, name, time_zone FROM customers ORDER BY name_key")
             .fetch_all(self.control().pool())
             .await
-            .during(self.control().path(), "read customers")?;
+            .during(self.control().place(), "read customers")?;
         rows.iter().map(|row| self.customer_of(row)).collect()
     }
 
@@ -55,28 +54,21 @@ impl Access {
     /// # Errors
     /// [`AccessError::UnknownCustomer`], or when the database fails.
     pub async fn find_customer(&self, name: &str) -> Result<Customer, AccessError> {
-        self.require_customer(&mut *self.reader().await?, name).await
+        self.require_customer(self.reads(), name).await
     }
 
-    pub(crate) async fn require_customer(
-        &self,
-        connection: &mut SqliteConnection,
-        name: &str,
-    ) -> Result<Customer, AccessError> {
-        let customer = self.customer_by_name(connection, name).await?;
+    pub(crate) async fn require_customer(&self, on: On<'_>, name: &str) -> Result<Customer, AccessError> {
+        let customer = self.customer_by_name(on, name).await?;
         customer.ok_or_else(|| AccessError::UnknownCustomer(names::shown(name)))
     }
 
-    async fn customer_by_name(
-        &self,
-        connection: &mut SqliteConnection,
-        name: &str,
-    ) -> Result<Option<Customer>, AccessError> {
-        let row = sqlx::query("SELECT id, name, time_zone FROM customers WHERE name_key = ?")
-            .bind(names::key(name))
-            .fetch_optional(connection)
+    async fn customer_by_name(&self, on: On<'_>, name: &str) -> Result<Option<Customer>, AccessError> {
+        let Some(key) = names::stored_key(name) else { return Ok(None) };
+        let row = sql("SELECT id, name, time_zone FROM customers WHERE name_key = ?")
+            .bind(key)
+            .fetch_optional(on)
             .await
-            .during(self.control().path(), "read a customer")?;
+            .during(self.control().place(), "read a customer")?;
         row.map(|row| self.customer_of(&row)).transpose()
     }
 
@@ -87,17 +79,15 @@ impl Access {
         by: &Author,
     ) -> Result<(), AccessError> {
         let now = self.clock().now();
-        sqlx::query(
-            "INSERT INTO customers (id, name, name_key, time_zone, created_at) VALUES (?, ?, ?, ?, ?)",
-        )
-        .bind(customer.id)
-        .bind(&customer.name)
-        .bind(names::key(&customer.name))
-        .bind(customer.time_zone.name())
-        .bind(now.timestamp_micros())
-        .execute(change.connection())
-        .await
-        .during(self.control().path(), "add a customer")?;
+        sql("INSERT INTO customers (id, name, name_key, time_zone, created_at) VALUES (?, ?, ?, ?, ?)")
+            .bind(customer.id)
+            .bind(&customer.name)
+            .bind(names::key(&customer.name))
+            .bind(customer.time_zone.name())
+            .bind(now)
+            .execute(change.on())
+            .await
+            .during(self.control().place(), "add a customer")?;
         let told = Told {
             action: "CUSTOMER_ADDED",
             customer: customer.id,
@@ -109,11 +99,11 @@ impl Access {
     }
 
     /// Reads the columns `id`, `name` and `time_zone`.
-    pub(crate) fn customer_of(&self, row: &SqliteRow) -> Result<Customer, AccessError> {
+    pub(crate) fn customer_of(&self, row: &Row) -> Result<Customer, AccessError> {
         let read = || -> Result<_, sqlx::Error> {
-            Ok((row.try_get("id")?, row.try_get("name")?, row.try_get::<&str, _>("time_zone")?))
+            Ok((row.get("id")?, row.get("name")?, row.get::<String>("time_zone")?))
         };
-        let (id, name, time_zone) = read().during(self.control().path(), "read a customer")?;
+        let (id, name, time_zone) = read().during(self.control().place(), "read a customer")?;
         let time_zone = time_zone.parse().map_err(|_| self.damaged("the time zone of a customer"))?;
         Ok(Customer { id, name, time_zone })
     }

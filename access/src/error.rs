@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use annals_schemas::EncodeError;
-use annals_store::StoreError;
+use annals_store::{Place, StoreError};
 
 use crate::permission::Permission;
 
@@ -84,13 +84,24 @@ pub enum AccessError {
         source: std::io::Error,
     },
     /// A value in the control database is not what annals writes there.
-    #[error("{what} in `{}` is damaged", .path.display())]
+    #[error("{what} in `{place}` is damaged")]
     Damaged {
         /// The database.
-        path: PathBuf,
+        place: Place,
         /// The value, without its content.
         what: &'static str,
     },
+    /// Nothing to copy.
+    #[error("there is no installation in `{0}`")]
+    NoInstallation(Place),
+    /// A copy never overwrites an installation.
+    #[error("there is an installation in `{0}` already")]
+    InstallationExists(Place),
+    /// Somebody works with what is being copied.
+    #[error(
+        "`{0}` was changed while it was copied, so nothing was copied; end the processes that work on it"
+    )]
+    ChangedMeanwhile(Place),
     /// An event does not fit its schema.
     #[error(transparent)]
     Event(#[from] EncodeError),

@@ -2,13 +2,14 @@
 
 use annals_schemas::ids::OPERATOR_CUSTOMER;
 use annals_store::error::Context;
-use sqlx::{Row, SqliteConnection};
+use annals_store::sql::{On, Row, sql};
 use uuid::Uuid;
 
 use crate::access::Access;
 use crate::accounts::Account;
 use crate::audit::{self, Told};
 use crate::author::Author;
+use crate::change::Change;
 use crate::error::AccessError;
 use crate::permission::{Grants, Permission};
 use crate::principal::{Customer, Principal};
@@ -28,9 +29,9 @@ impl Access {
     ) -> Result<(), AccessError> {
         require_some(permissions)?;
         let mut change = self.begin().await?;
-        let account = self.require_account(change.connection(), email).await?;
-        let customer = self.require_customer(change.connection(), customer).await?;
-        let granted = self.insert_grants(change.connection(), account.id, customer.id, permissions).await?;
+        let account = self.require_account(change.on(), email).await?;
+        let customer = self.require_customer(change.on(), customer).await?;
+        let granted = self.insert_grants(&mut change, account.id, customer.id, permissions).await?;
         if granted.is_empty() {
             let permissions = permissions.to_vec();
             return Err(AccessError::AlreadyGranted {
@@ -60,15 +61,15 @@ impl Access {
     ) -> Result<(), AccessError> {
         require_some(permissions)?;
         let mut change = self.begin().await?;
-        let account = self.require_account(change.connection(), email).await?;
-        let customer = self.require_customer(change.connection(), customer).await?;
+        let account = self.require_account(change.on(), email).await?;
+        let customer = self.require_customer(change.on(), customer).await?;
         if permissions.contains(&Permission::Operate)
             && customer.id == OPERATOR_CUSTOMER
-            && self.is_last_operator(change.connection(), &account).await?
+            && self.is_last_operator(change.on(), &account).await?
         {
             return Err(AccessError::LastOperator(account.email));
         }
-        let revoked = self.delete_grants(change.connection(), account.id, customer.id, permissions).await?;
+        let revoked = self.delete_grants(&mut change, account.id, customer.id, permissions).await?;
         if revoked.is_empty() {
             let permissions = permissions.to_vec();
             return Err(AccessError::NotGranted {
@@ -89,45 +90,38 @@ impl Access {
     }
 
     /// Whether the installation would have no operator without this account.
-    pub(crate) async fn is_last_operator(
-        &self,
-        connection: &mut SqliteConnection,
-        account: &Account,
-    ) -> Result<bool, AccessError> {
-        let operators: Vec<Uuid> = sqlx::query_scalar(
-            "SELECT a.id FROM accounts a JOIN grants g ON g.account = a.id
-             WHERE g.customer = ? AND g.permission = ? AND a.disabled_at IS NULL LIMIT 2",
-        )
+    pub(crate) async fn is_last_operator(&self, on: On<'_>, account: &Account) -> Result<bool, AccessError> {
+        let operators: Vec<Uuid> = sql("SELECT a.id FROM accounts a JOIN grants g ON g.account = a.id
+             WHERE g.customer = ? AND g.permission = ? AND a.disabled_at IS NULL LIMIT 2")
         .bind(OPERATOR_CUSTOMER)
         .bind(Permission::Operate.name())
-        .fetch_all(connection)
+        .fetch_scalars(on)
         .await
-        .during(self.control().path(), "read operators")?;
+        .during(self.control().place(), "read operators")?;
         Ok(operators == [account.id])
     }
 
     /// Grants what is not granted yet and returns it.
     pub(crate) async fn insert_grants(
         &self,
-        connection: &mut SqliteConnection,
+        change: &mut Change<'_>,
         account: Uuid,
         customer: Uuid,
         permissions: &[Permission],
     ) -> Result<Vec<Permission>, AccessError> {
         let mut granted = Vec::new();
         for permission in permissions {
-            let done = sqlx::query(
-                "INSERT INTO grants (account, customer, permission, granted_at) VALUES (?, ?, ?, ?)
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(account)
-            .bind(customer)
-            .bind(permission.name())
-            .bind(self.clock().now().timestamp_micros())
-            .execute(&mut *connection)
-            .await
-            .during(self.control().path(), "grant a permission")?;
-            if done.rows_affected() == 1 {
+            let done =
+                sql("INSERT INTO grants (account, customer, permission, granted_at) VALUES (?, ?, ?, ?)
+                 ON CONFLICT DO NOTHING")
+                .bind(account)
+                .bind(customer)
+                .bind(permission.name())
+                .bind(self.clock().now())
+                .execute(change.on())
+                .await
+                .during(self.control().place(), "grant a permission")?;
+            if done == 1 {
                 granted.push(*permission);
             }
         }
@@ -136,22 +130,21 @@ impl Access {
 
     async fn delete_grants(
         &self,
-        connection: &mut SqliteConnection,
+        change: &mut Change<'_>,
         account: Uuid,
         customer: Uuid,
         permissions: &[Permission],
     ) -> Result<Vec<Permission>, AccessError> {
         let mut revoked = Vec::new();
         for permission in permissions {
-            let done =
-                sqlx::query("DELETE FROM grants WHERE account = ? AND customer = ? AND permission = ?")
-                    .bind(account)
-                    .bind(customer)
-                    .bind(permission.name())
-                    .execute(&mut *connection)
-                    .await
-                    .during(self.control().path(), "revoke a permission")?;
-            if done.rows_affected() == 1 {
+            let done = sql("DELETE FROM grants WHERE account = ? AND customer = ? AND permission = ?")
+                .bind(account)
+                .bind(customer)
+                .bind(permission.name())
+                .execute(change.on())
+                .await
+                .during(self.control().place(), "revoke a permission")?;
+            if done == 1 {
                 revoked.push(*permission);
             }
         }
@@ -161,23 +154,35 @@ impl Access {
     /// The account with what it may do now.
     pub(crate) async fn principal(
         &self,
-        connection: &mut SqliteConnection,
+        on: On<'_>,
         account: Account,
         sign_in_id: Option<String>,
     ) -> Result<Principal, AccessError> {
-        let rows = sqlx::query("SELECT customer, permission FROM grants WHERE account = ?")
+        let rows = sql("SELECT customer AS granted_at, permission FROM grants WHERE account = ?")
             .bind(account.id)
-            .fetch_all(connection)
+            .fetch_all(on)
             .await
-            .during(self.control().path(), "read grants")?;
+            .during(self.control().place(), "read grants")?;
+        let principal = Principal::of(account, &rows, sign_in_id);
+        Ok(principal.during(self.control().place(), "read grants")?)
+    }
+}
+
+impl Principal {
+    /// The account with the grants of rows that have `granted_at` and `permission`.
+    pub(crate) fn of(
+        account: Account,
+        rows: &[Row],
+        sign_in_id: Option<String>,
+    ) -> Result<Self, sqlx::Error> {
         let mut grants: Vec<(Uuid, Permission)> = Vec::new();
-        for row in &rows {
-            let read = || Ok((row.try_get("customer")?, row.try_get::<&str, _>("permission")?));
-            let (customer, name) = read().during(self.control().path(), "read grants")?;
+        for row in rows {
+            let customer: Option<Uuid> = row.get("granted_at")?;
+            let name: Option<String> = row.get("permission")?;
             // A permission that this version does not know allows nothing.
-            grants.extend(name.parse().ok().map(|permission| (customer, permission)));
+            grants.extend(customer.zip(name.and_then(|name| name.parse().ok())));
         }
-        Ok(Principal {
+        Ok(Self {
             account: account.id,
             number: account.number,
             email: account.email,

@@ -3,51 +3,71 @@
 use std::collections::HashSet;
 
 use annals_store::error::Context;
-use sqlx::SqliteConnection;
+use annals_store::sql::{On, Row, Sql, sql, sql_for};
 use uuid::Uuid;
 
 use crate::access::Access;
 use crate::error::AccessError;
 
-/// Ids of one statement. They travel as one text, so that there is one statement to prepare, whatever their number.
+/// Ids of one statement. They travel as one value, so that there is one statement to prepare, whatever their number.
 const MAX_IDS: usize = 5_000;
 
+const LOG_TOPICS: &str = "SELECT topic, incarnation FROM log_topics ORDER BY topic";
+
+/// A topic and its incarnation.
+type Bound = (String, Uuid);
+
 impl Access {
-    /// Says which log is in use. Known ids speak of one log: when it is another one than before, because the old one was
-    /// lost or replaced, they are forgotten, and everything can be imported again.
+    /// Says which topics this process publishes to, and in which incarnations. Known ids speak of these: when a topic
+    /// is another one than before, because the old one was lost or replaced, they are forgotten, and everything can be
+    /// imported again.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn bind_log(&self, incarnation: Uuid) -> Result<(), AccessError> {
-        const DOING: &str = "note which log is in use";
-        let path = self.control().path();
+    pub async fn bind_log<T: AsRef<str>>(&self, topics: &[(T, Uuid)]) -> Result<(), AccessError> {
+        let topics: Vec<Bound> =
+            topics.iter().map(|(topic, incarnation)| (topic.as_ref().to_owned(), *incarnation)).collect();
         // Looked at first without a lock, since it nearly always is the same log; decided under the lock.
-        if self.bound_log(&mut *self.reader().await?).await? == Some(incarnation) {
-            return Ok(());
+        let stored = self.log_topics(sql(LOG_TOPICS), self.reads()).await?;
+        if !topics.iter().all(|topic| stored.contains(topic)) {
+            self.change_log(&topics).await?;
         }
+        *self.bound() = topics;
+        Ok(())
+    }
+
+    async fn change_log(&self, topics: &[Bound]) -> Result<(), AccessError> {
+        const DOING: &str = "note which log is in use";
+        let place = self.control().place();
         let mut change = self.begin().await?;
-        let bound = self.bound_log(change.connection()).await?;
-        if bound == Some(incarnation) {
-            return Ok(());
+        // Waits for those who are remembering ids of the old one.
+        let locked =
+            sql_for(LOG_TOPICS, "SELECT topic, incarnation FROM log_topics ORDER BY topic FOR UPDATE");
+        let stored = self.log_topics(locked, change.on()).await?;
+        let is_other = |(topic, incarnation): &&Bound| {
+            stored.iter().any(|(name, stored)| name == topic && stored != incarnation)
+        };
+        if let Some((topic, incarnation)) = topics.iter().find(is_other) {
+            tracing::warn!(topic, %incarnation, "this is another log than before: known ids are forgotten");
+            sql("DELETE FROM known_ids").execute(change.on()).await.during(place, DOING)?;
         }
-        if bound.is_some() {
-            tracing::warn!(%incarnation, "this is another log than before: known ids are forgotten");
-            sqlx::query("DELETE FROM known_ids").execute(change.connection()).await.during(path, DOING)?;
-        }
-        sqlx::query("UPDATE installation SET log = ? WHERE one = 1")
-            .bind(incarnation)
-            .execute(change.connection())
+        for (topic, incarnation) in topics {
+            sql("INSERT INTO log_topics (topic, incarnation) VALUES (?, ?)
+                 ON CONFLICT (topic) DO UPDATE SET incarnation = excluded.incarnation")
+            .bind(topic)
+            .bind(*incarnation)
+            .execute(change.on())
             .await
-            .during(path, DOING)?;
+            .during(place, DOING)?;
+        }
         change.commit().await
     }
 
-    async fn bound_log(&self, connection: &mut SqliteConnection) -> Result<Option<Uuid>, AccessError> {
-        let bound: Option<Uuid> = sqlx::query_scalar("SELECT log FROM installation WHERE one = 1")
-            .fetch_one(connection)
-            .await
-            .during(self.control().path(), "look which log is in use")?;
-        Ok(bound)
+    async fn log_topics(&self, statement: Sql, on: On<'_>) -> Result<Vec<Bound>, AccessError> {
+        const DOING: &str = "look which log is in use";
+        let rows = statement.fetch_all(on).await.during(self.control().place(), DOING)?;
+        let topics = rows.iter().map(|row: &Row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(topics.collect::<Result<_, sqlx::Error>>().during(self.control().place(), DOING)?)
     }
 
     /// Which of `ids` are known for `customer`.
@@ -57,21 +77,21 @@ impl Access {
     pub async fn known_ids(&self, customer: Uuid, ids: &[Uuid]) -> Result<HashSet<Uuid>, AccessError> {
         let mut known = HashSet::new();
         for chunk in ids.chunks(MAX_IDS) {
-            let found: Vec<Uuid> = sqlx::query_scalar(
-                "SELECT event_id FROM known_ids
-                 WHERE customer = ? AND event_id IN (SELECT unhex(value) FROM json_each(?))",
-            )
-            .bind(customer)
-            .bind(list(chunk))
-            .fetch_all(self.control().pool())
-            .await
-            .during(self.control().path(), "look up known ids")?;
+            let found: Vec<Uuid> =
+                sql("SELECT event_id FROM known_ids WHERE customer = ? AND event_id = ANY(?)")
+                    .bind(customer)
+                    .bind(chunk.to_vec())
+                    .fetch_scalars(self.reads())
+                    .await
+                    .during(self.control().place(), "look up known ids")?;
             known.extend(found);
         }
         Ok(known)
     }
 
-    /// Remembers ids that are durably in the log: all of them or, when it fails, none.
+    /// Remembers ids that are durably in the log: all of them or, when it fails, none. When another process has found
+    /// another log than the one that this process bound, nothing is remembered: the ids may be those of the old one.
+    /// (A process that bound none is believed.)
     ///
     /// # Errors
     /// When the database fails.
@@ -79,23 +99,36 @@ impl Access {
         if ids.is_empty() {
             return Ok(());
         }
-        let mut change = self.begin().await?;
+        // In one order: two processes that remember the same ids must not wait for each other.
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        let mut change = self.begin_shared().await?;
+        let bound = self.bound().clone();
+        if !bound.is_empty() {
+            let kept =
+                sql_for(LOG_TOPICS, "SELECT topic, incarnation FROM log_topics ORDER BY topic FOR SHARE");
+            let stored = self.log_topics(kept, change.on()).await?;
+            if let Some((topic, _)) = bound.iter().find(|topic| !stored.contains(topic)) {
+                tracing::warn!(
+                    topic,
+                    ids = ids.len(),
+                    "another process uses another log: ids are not remembered"
+                );
+                return Ok(());
+            }
+        }
         for chunk in ids.chunks(MAX_IDS) {
-            sqlx::query(
+            sql_for(
                 "INSERT INTO known_ids (customer, event_id) SELECT ?, unhex(value) FROM json_each(?) WHERE true
                  ON CONFLICT DO NOTHING",
+                "INSERT INTO known_ids (customer, event_id) SELECT ?, unnest(?::uuid[]) ON CONFLICT DO NOTHING",
             )
             .bind(customer)
-            .bind(list(chunk))
-            .execute(change.connection())
+            .bind(chunk.to_vec())
+            .execute(change.on())
             .await
-            .during(self.control().path(), "remember ids")?;
+            .during(self.control().place(), "remember ids")?;
         }
         change.commit().await
     }
-}
-
-fn list(ids: &[Uuid]) -> String {
-    let digits: Vec<String> = ids.iter().map(|id| format!("\"{}\"", id.simple())).collect();
-    format!("[{}]", digits.join(","))
 }

@@ -6,7 +6,8 @@
 //!
 //! Reading order: [`permission`] (what may be granted), [`principal`] (who asks, and from where), [`author`] (who
 //! changes something), [`access`] (the door: everything is a method of [`Access`]), then by topic `setup`,
-//! `customers`, `accounts`, `grants`, `sign_in`, `session`, `counted`, `outbox`, `known_ids`. Without a database:
+//! `customers`, `accounts`, `grants`, `sign_in`, `session`, `counted`, `outbox`, `known_ids`, `leases`, `members`,
+//! `copy`; how their changes bear each other stands in `change`. Without a database:
 //! [`throttle`] (which of many equal events are written), `passwords` (bounded hashing), `remembered` (verified
 //! credentials), [`secret`] and [`clock`].
 //!
@@ -26,10 +27,13 @@ pub mod throttle;
 mod accounts;
 mod audit;
 mod change;
+mod copy;
 mod counted;
 mod customers;
 mod grants;
 mod known_ids;
+mod leases;
+mod members;
 mod names;
 mod outbox;
 mod passwords;
@@ -38,11 +42,13 @@ mod session;
 mod setup;
 mod sign_in;
 
-pub use access::{Access, Opened};
+pub use access::{Access, Opened, OperatorPassword};
 pub use accounts::{AccountSummary, MIN_PASSWORD_CHARACTERS};
 pub use author::Author;
 pub use clock::Clock;
+pub use copy::{CopySummary, copy_control};
 pub use error::{AccessError, SignInError};
+pub use members::Member;
 pub use names::MAX_NEW_NAME_BYTES;
 pub use outbox::OutboxEntry;
 pub use passwords::{HashingLoad, MAX_HASHING, MAX_PASSWORD_BYTES, MAX_WAITING};

@@ -31,6 +31,12 @@ pub(crate) fn key(name: &str) -> String {
     name.to_lowercase()
 }
 
+/// The name as it is compared, when anything stored can have it. What has a NUL is not looked for: PostgreSQL knows no
+/// NUL, and the store puts another character in its place.
+pub(crate) fn stored_key(name: &str) -> Option<String> {
+    (!name.contains('\0')).then(|| key(name))
+}
+
 /// A name from outside, short enough for a message.
 pub(crate) fn shown(name: &str) -> String {
     cut(name, MAX_SHOWN_BYTES)

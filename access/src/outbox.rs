@@ -1,9 +1,7 @@
-//! The outbox, as the relay reads it, and the way in for events that other rooms have to tell.
+//! The outbox, as the relay reads it.
 
-use annals_schemas::Event;
 use annals_store::error::Context;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use annals_store::sql::{Row, sql};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -31,14 +29,13 @@ impl Access {
     /// # Errors
     /// When the database fails.
     pub async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, AccessError> {
-        let rows =
-            sqlx::query("SELECT sequence, event_id, topic, key, value FROM outbox ORDER BY sequence LIMIT ?")
-                .bind(limit)
-                .fetch_all(self.control().pool())
-                .await
-                .during(self.control().path(), "read the outbox")?;
+        let rows = sql("SELECT sequence, event_id, topic, key, value FROM outbox ORDER BY sequence LIMIT ?")
+            .bind(limit)
+            .fetch_all(self.reads())
+            .await
+            .during(self.control().place(), "read the outbox")?;
         let entries: Result<_, sqlx::Error> = rows.iter().map(entry_of).collect();
-        Ok(entries.during(self.control().path(), "read the outbox")?)
+        Ok(entries.during(self.control().place(), "read the outbox")?)
     }
 
     /// Removes entries that are durably in the log.
@@ -49,17 +46,17 @@ impl Access {
         if sequences.is_empty() {
             return Ok(());
         }
-        let list: Vec<String> = sequences.iter().map(i64::to_string).collect();
-        let mut change = self.begin().await?;
-        sqlx::query("DELETE FROM outbox WHERE sequence IN (SELECT value FROM json_each(?))")
-            .bind(format!("[{}]", list.join(",")))
-            .execute(change.connection())
+        let mut change = self.begin_shared().await?;
+        sql("DELETE FROM outbox WHERE sequence = ANY(?)")
+            .bind(sequences.to_vec())
+            .execute(change.on())
             .await
-            .during(self.control().path(), "remove entries of the outbox")?;
+            .during(self.control().place(), "remove entries of the outbox")?;
         change.commit().await
     }
 
-    /// Changes whenever this process wrote to the outbox. Other processes' writes are seen by looking now and then.
+    /// Changes whenever this process wrote to the outbox. Other processes' writes are seen through
+    /// [`ControlDb::watch`](annals_store::ControlDb::watch).
     #[must_use]
     pub fn outbox_changed(&self) -> watch::Receiver<u64> {
         self.outbox_sender().subscribe()
@@ -70,30 +67,17 @@ impl Access {
     /// # Errors
     /// When the database fails.
     pub async fn outbox_len(&self) -> Result<u64, AccessError> {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox")
-            .fetch_one(self.control().pool())
-            .await
-            .during(self.control().path(), "count the outbox")?;
-        Ok(count.unsigned_abs())
-    }
-
-    /// Writes an event that concerns annals itself and has no change of these tables to stand beside.
-    ///
-    /// # Errors
-    /// When the event does not fit its schema, or the database fails.
-    pub async fn record(&self, event: &Event) -> Result<(), AccessError> {
-        let mut change = self.begin().await?;
-        change.tell(event).await?;
-        change.commit().await
+        let count = sql("SELECT count(*) FROM outbox").fetch_scalar(self.reads()).await;
+        Ok(count.during(self.control().place(), "count the outbox")?)
     }
 }
 
-fn entry_of(row: &SqliteRow) -> Result<OutboxEntry, sqlx::Error> {
+fn entry_of(row: &Row) -> Result<OutboxEntry, sqlx::Error> {
     Ok(OutboxEntry {
-        sequence: row.try_get(0)?,
-        event_id: row.try_get(1)?,
-        topic: row.try_get(2)?,
-        key: row.try_get(3)?,
-        value: row.try_get(4)?,
+        sequence: row.get(0)?,
+        event_id: row.get(1)?,
+        topic: row.get(2)?,
+        key: row.get(3)?,
+        value: row.get(4)?,
     })
 }

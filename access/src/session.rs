@@ -1,13 +1,12 @@
 //! Sign-ins that go on: resumed by their cookie, ended by their owner or by time.
 
 use annals_store::error::Context;
+use annals_store::sql::{Row, sql};
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Row, SqliteConnection};
-use uuid::Uuid;
 
 use crate::access::{Access, to_the_end};
+use crate::accounts::select_account;
 use crate::audit;
-use crate::clock::from_micros;
 use crate::error::{AccessError, SignInError};
 use crate::principal::{Client, Principal};
 use crate::secret::KeyedHash;
@@ -24,9 +23,11 @@ const USE_IS_WRITTEN_AFTER: TimeDelta = TimeDelta::minutes(1);
 /// Longest cookie that is looked at; ours are shorter.
 const MAX_COOKIE_BYTES: usize = 256;
 
+/// What is being done, in errors.
+const READING: &str = "read a sign-in";
+
 struct Session {
     public_id: String,
-    account: Uuid,
     account_version: i64,
     created_at: DateTime<Utc>,
     used_at: DateTime<Utc>,
@@ -50,15 +51,15 @@ impl Access {
         }
         let token = self.token_of(cookie);
         let now = self.clock().now();
-        let mut connection = self.reader().await?;
-        let session = self.session(&mut connection, token).await?;
-        let session = session.filter(|session| !session.is_over(now)).ok_or(SignInError::Refused)?;
-        let account = self.account_by_id(&mut connection, session.account).await?;
-        let account = account
-            .filter(|account| !account.disabled && account.version == session.account_version)
-            .ok_or(SignInError::Refused)?;
-        let principal = self.principal(&mut connection, account, Some(session.public_id)).await?;
-        drop(connection);
+        let rows = self.sign_in_rows(token).await?;
+        let first = rows.first().ok_or(SignInError::Refused)?;
+        let session = session_of(first).during(self.control().place(), READING)?;
+        let account = self.account_of(first)?;
+        if session.is_over(now) || account.disabled || account.version != session.account_version {
+            return Err(SignInError::Refused);
+        }
+        let principal = Principal::of(account, &rows, Some(session.public_id));
+        let principal = principal.during(self.control().place(), READING)?;
         if now - session.used_at >= USE_IS_WRITTEN_AFTER {
             // Whoever may read still may when nothing can be written; the sign-in only ends earlier.
             if let Err(error) = self.write_use(token, now).await {
@@ -81,14 +82,14 @@ impl Access {
         let event = audit::logged_out(principal, client, dialect, self.clock().now());
         let (access, principal) = (self.clone(), principal.clone());
         to_the_end(async move {
-            let mut change = access.begin().await?;
+            let mut change = access.begin_shared().await?;
             if let Some(public_id) = &principal.sign_in_id {
-                sqlx::query("DELETE FROM sign_ins WHERE public_id = ? AND account = ?")
+                sql("DELETE FROM sign_ins WHERE public_id = ? AND account = ?")
                     .bind(public_id)
                     .bind(principal.account)
-                    .execute(change.connection())
+                    .execute(change.on())
                     .await
-                    .during(access.control().path(), "end a sign-in")?;
+                    .during(access.control().place(), "end a sign-in")?;
             }
             change.tell(&event).await?;
             change.commit().await
@@ -101,40 +102,38 @@ impl Access {
         self.key().hash("cookie", &[cookie.as_bytes()])
     }
 
-    async fn session(
-        &self,
-        connection: &mut SqliteConnection,
-        token: KeyedHash,
-    ) -> Result<Option<Session>, AccessError> {
-        let row = sqlx::query(
-            "SELECT public_id, account, account_version, created_at, used_at FROM sign_ins WHERE token_hash = ?",
-        )
+    /// The sign-in of a cookie with its account and, a row each, its grants. One statement, so that all of it is of one
+    /// moment.
+    async fn sign_in_rows(&self, token: KeyedHash) -> Result<Vec<Row>, AccessError> {
+        let rows = sql(select_account!(
+            ", s.public_id, s.account_version, s.created_at, s.used_at, g.customer AS granted_at, g.permission
+             FROM sign_ins s JOIN accounts a ON a.id = s.account JOIN customers c ON c.id = a.customer
+             LEFT JOIN grants g ON g.account = a.id WHERE s.token_hash = ?"
+        ))
         .bind(token.as_slice())
-        .fetch_optional(connection)
-        .await
-        .during(self.control().path(), "read a sign-in")?;
-        let Some(row) = row else { return Ok(None) };
-        let read = || -> Result<Session, sqlx::Error> {
-            Ok(Session {
-                public_id: row.try_get("public_id")?,
-                account: row.try_get("account")?,
-                account_version: row.try_get("account_version")?,
-                created_at: from_micros(row.try_get("created_at")?),
-                used_at: from_micros(row.try_get("used_at")?),
-            })
-        };
-        Ok(Some(read().during(self.control().path(), "read a sign-in")?))
+        .fetch_all(self.reads())
+        .await;
+        Ok(rows.during(self.control().place(), READING)?)
     }
 
     async fn write_use(&self, token: KeyedHash, now: DateTime<Utc>) -> Result<(), AccessError> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_shared().await?;
         // Another process may have written a later use.
-        sqlx::query("UPDATE sign_ins SET used_at = ?1 WHERE token_hash = ?2 AND used_at < ?1")
-            .bind(now.timestamp_micros())
+        sql("UPDATE sign_ins SET used_at = ?1 WHERE token_hash = ?2 AND used_at < ?1")
+            .bind(now)
             .bind(token.as_slice())
-            .execute(change.connection())
+            .execute(change.on())
             .await
-            .during(self.control().path(), "note the use of a sign-in")?;
+            .during(self.control().place(), "note the use of a sign-in")?;
         change.commit().await
     }
+}
+
+fn session_of(row: &Row) -> Result<Session, sqlx::Error> {
+    Ok(Session {
+        public_id: row.get("public_id")?,
+        account_version: row.get("account_version")?,
+        created_at: row.get("created_at")?,
+        used_at: row.get("used_at")?,
+    })
 }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use annals_schemas::ids::OPERATOR_CUSTOMER;
 use annals_store::error::Context;
-use annals_store::{ControlDb, DataDir};
+use annals_store::sql::sql;
+use annals_store::{ControlDb, Database};
 use chrono_tz::Tz;
 
-use crate::access::{Access, Opened};
+use crate::access::{Access, Opened, OperatorPassword};
 use crate::accounts::NewAccount;
 use crate::author::Author;
 use crate::clock::Clock;
@@ -24,60 +25,67 @@ const OPERATOR: &str = "operator";
 
 pub(crate) async fn open(
     control: ControlDb,
-    directory: &DataDir,
+    database: &Database,
     clock: Clock,
 ) -> Result<Opened, AccessError> {
     if let Some(key) = read_key(&control).await? {
-        return Ok(Opened { access: Access::new(control, clock, key), operator_password_file: None });
+        return Ok(found(control, clock, key));
     }
     // Only the process that holds the lock writes the password file, so that the file and the row belong together.
-    let _setup = directory.setup_lock().await?;
+    let _setup = database.setup_lock().await?;
     if let Some(key) = read_key(&control).await? {
-        return Ok(Opened { access: Access::new(control, clock, key), operator_password_file: None });
+        return Ok(found(control, clock, key));
     }
     let key = random_bytes::<KEY_BYTES>()?;
     let access = Access::new(control, clock, InstallationKey::new(key));
-    let file = directory.operator_password();
-    access.make_installation(&key, &file).await?;
-    Ok(Opened { access, operator_password_file: Some(file) })
+    let file = database.operator_password();
+    access.make_installation(&key, file.as_deref()).await?;
+    Ok(Opened { access, operator: file.map_or(OperatorPassword::Unset, OperatorPassword::InFile) })
 }
 
-async fn read_key(control: &ControlDb) -> Result<Option<InstallationKey>, AccessError> {
-    let stored: Option<Vec<u8>> = sqlx::query_scalar("SELECT secret FROM installation WHERE one = 1")
-        .fetch_optional(control.pool())
+fn found(control: ControlDb, clock: Clock, key: InstallationKey) -> Opened {
+    Opened { access: Access::new(control, clock, key), operator: OperatorPassword::AlreadyThere }
+}
+
+/// The key of the installation, when there is one.
+pub(crate) async fn read_key(control: &ControlDb) -> Result<Option<InstallationKey>, AccessError> {
+    let stored: Option<Vec<u8>> = sql("SELECT secret FROM installation WHERE one = 1")
+        .fetch_optional_scalar(control.pool())
         .await
-        .during(control.path(), "read the installation's key")?;
+        .during(control.place(), "read the installation's key")?;
     let Some(stored) = stored else { return Ok(None) };
     let key = <[u8; KEY_BYTES]>::try_from(stored).map_err(|_| AccessError::Damaged {
-        path: control.path().to_owned(),
+        place: control.place().clone(),
         what: "the installation's key",
     })?;
     Ok(Some(InstallationKey::new(key)))
 }
 
 impl Access {
-    async fn make_installation(&self, key: &[u8], file: &Path) -> Result<(), AccessError> {
+    async fn make_installation(&self, key: &[u8], file: Option<&Path>) -> Result<(), AccessError> {
         let password = random_password()?;
         let password_hash = self.hasher().hash(password.clone()).await?;
         let by = Author::setup();
         let mut change = self.begin().await?;
-        sqlx::query("INSERT INTO installation (one, secret, created_at) VALUES (1, ?, ?)")
+        sql("INSERT INTO installation (one, secret, created_at) VALUES (1, ?, ?)")
             .bind(key)
-            .bind(self.clock().now().timestamp_micros())
-            .execute(change.connection())
+            .bind(self.clock().now())
+            .execute(change.on())
             .await
-            .during(self.control().path(), "make the installation")?;
+            .during(self.control().place(), "make the installation")?;
         let customer = Customer { id: OPERATOR_CUSTOMER, name: OPERATOR.to_owned(), time_zone: Tz::UTC };
         self.insert_customer(&mut change, &customer, &by).await?;
         let account = NewAccount { email: OPERATOR, password_hash, permissions: &[Permission::Operate] };
         self.insert_account(&mut change, account, &customer, &by).await?;
-        // Before the commit: an installation whose password nobody knows could not be repaired, a password without
-        // an installation is overwritten by the next opening. For the same reason a failed commit leaves the file.
-        let path = file.to_owned();
-        tokio::task::spawn_blocking(move || write_password(&path, &password))
-            .await
-            .map_err(|_| AccessError::Stopping)?
-            .map_err(|source| AccessError::PasswordFile { path: file.to_owned(), source })?;
+        // Before the commit: whoever waits for the file would find none after a crash in between, while a password
+        // without an installation is overwritten by the next opening. For the same reason a failed commit leaves it.
+        if let Some(file) = file {
+            let path = file.to_owned();
+            tokio::task::spawn_blocking(move || write_password(&path, &password))
+                .await
+                .map_err(|_| AccessError::Stopping)?
+                .map_err(|source| AccessError::PasswordFile { path: file.to_owned(), source })?;
+        }
         change.commit().await
     }
 }

@@ -6,12 +6,13 @@ use annals_schemas::ids::{OPERATOR_CUSTOMER, derived};
 use annals_schemas::limits::{MAX_NAME_BYTES, cut};
 use annals_schemas::{Actor, ActorKind};
 use annals_store::error::Context;
-use sqlx::SqliteConnection;
+use annals_store::sql::{sql, sql_for};
 use uuid::Uuid;
 
 use crate::access::{Access, to_the_end};
 use crate::accounts::Account;
 use crate::audit::{self, Failure};
+use crate::change::Change;
 use crate::counted::FailureKey;
 use crate::error::{AccessError, SignInError};
 use crate::names;
@@ -69,7 +70,7 @@ impl Access {
     }
 
     async fn attempt(&self, attempt: Attempt, password: Secret) -> Result<SignIn, SignInError> {
-        let account = self.account_by_email(&mut *self.reader().await?, &attempt.email).await?;
+        let account = self.account_by_email(self.reads(), &attempt.email).await?;
         let verified = match self.verify(account.as_ref(), password).await {
             Ok(verified) => verified,
             Err(AccessError::Busy) => {
@@ -126,43 +127,44 @@ impl Access {
     ) -> Result<Result<SignIn, &'static str>, AccessError> {
         let cookie = random_cookie()?;
         let public_id = Uuid::new_v4().simple().to_string();
-        let mut change = self.begin().await?;
-        let account = match self.account_by_id(change.connection(), read.id).await? {
+        let mut change = self.begin_shared().await?;
+        let account = match self.account_kept(&mut change, read.id).await? {
             Some(account) if account.disabled => return Ok(Err(ACCOUNT_IS_DISABLED)),
             Some(account) if account.version == read.version => account,
             _ => return Ok(Err(WRONG_PASSWORD)),
         };
-        self.remove_ended(change.connection()).await?;
+        self.remove_ended(&mut change).await?;
         let now = self.clock().now();
-        sqlx::query(
-            "INSERT INTO sign_ins (token_hash, public_id, account, account_version, created_at, used_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
-        )
+        sql("INSERT INTO sign_ins (token_hash, public_id, account, account_version, created_at, used_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5)")
         .bind(self.token_of(&cookie).as_slice())
         .bind(&public_id)
         .bind(account.id)
         .bind(account.version)
-        .bind(now.timestamp_micros())
-        .execute(change.connection())
+        .bind(now)
+        .execute(change.on())
         .await
-        .during(self.control().path(), "write a sign-in")?;
-        let principal = self.principal(change.connection(), account, Some(public_id)).await?;
+        .during(self.control().place(), "write a sign-in")?;
+        let principal = self.principal(change.on(), account, Some(public_id)).await?;
         change.tell(&audit::login_succeeded(&principal, &attempt.client, &attempt.dialect, now)).await?;
         change.commit().await?;
         Ok(Ok(SignIn { principal, cookie }))
     }
 
     /// Removes sign-ins that nobody used for long. One that ends by its age gets here half an hour later.
-    async fn remove_ended(&self, connection: &mut SqliteConnection) -> Result<(), AccessError> {
-        sqlx::query(
+    async fn remove_ended(&self, change: &mut Change<'_>) -> Result<(), AccessError> {
+        sql_for(
             "DELETE FROM sign_ins WHERE token_hash IN
              (SELECT token_hash FROM sign_ins WHERE used_at <= ? ORDER BY used_at LIMIT ?)",
+            // What another sign-in is removing is left to it: two that wait for each other's rows would never end.
+            "DELETE FROM sign_ins WHERE token_hash = ANY(ARRAY(
+             SELECT token_hash FROM sign_ins WHERE used_at <= ? ORDER BY used_at LIMIT ? FOR UPDATE SKIP LOCKED))",
         )
-        .bind((self.clock().now() - SIGN_IN_ENDS_UNUSED_AFTER).timestamp_micros())
+        .bind(self.clock().now() - SIGN_IN_ENDS_UNUSED_AFTER)
         .bind(MAX_REMOVED)
-        .execute(connection)
+        .execute(change.on())
         .await
-        .during(self.control().path(), "remove ended sign-ins")?;
+        .during(self.control().place(), "remove ended sign-ins")?;
         Ok(())
     }
 }

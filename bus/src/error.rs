@@ -14,7 +14,7 @@ pub enum BusError {
     UnknownPartition(Partition),
     /// The topic exists with another number of partitions.
     #[error(
-        "topic `{topic}` has {actual} partitions, not {wanted}; keys would move, so copy the log into a new one instead"
+        "topic `{topic}` has {actual} partitions, not {wanted}; keys would move, so copy the log into a new one with `annals log copy` instead"
     )]
     PartitionCount {
         /// The topic.
@@ -35,6 +35,56 @@ pub enum BusError {
         offset: u64,
         /// The next offset of the log.
         end: u64,
+    },
+    /// Records are gone that were to be kept for ever.
+    #[error(
+        "offset {offset} of `{partition}` was removed: the log begins at {first}, although `{}` is declared to keep its records for ever; rebuild the view, or give the topic a retention", .partition.topic
+    )]
+    Removed {
+        /// The partition.
+        partition: Partition,
+        /// The offset that was asked for.
+        offset: u64,
+        /// The first offset that is still there.
+        first: u64,
+    },
+    /// The topic is another one than before: it was removed, and perhaps created again.
+    #[error("topic `{0}` was removed or created again while it was in use; start again")]
+    Recreated(String),
+    /// Nobody answers there, or not in time.
+    #[error("the log at `{address}` cannot be reached: {reason}")]
+    Unavailable {
+        /// Where the log was looked for.
+        address: String,
+        /// What went wrong last.
+        reason: String,
+    },
+    /// Somebody answers, and refuses: a wrong password, a certificate that is not trusted, a right that is missing.
+    #[error("the log at `{address}` refuses: {reason}; see the setting `--bus`")]
+    Refused {
+        /// Where the log is.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The address of the log is not understood.
+    #[error("the setting `--bus` is wrong: {0}")]
+    Settings(String),
+    /// A topic is not there, or annals has not made it its own.
+    #[error("topic `{topic}` {reason}; run `annals topics ensure`")]
+    NotPrepared {
+        /// The topic, by its name in the log.
+        topic: String,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// Anything else that the log's servers say.
+    #[error("the log cannot {operation}: {reason}")]
+    Broker {
+        /// What was being done.
+        operation: &'static str,
+        /// What they say.
+        reason: String,
     },
     /// Bytes in the log are not what was appended.
     #[error("the log is damaged at offset {offset} of `{partition}`: {reason}")]
@@ -78,7 +128,7 @@ impl BusError {
         match self {
             Self::Append(source) => source.is_transient(),
             Self::Store(source) => source.is_transient(),
-            Self::StartPositions(_) => true,
+            Self::StartPositions(_) | Self::Unavailable { .. } => true,
             _ => false,
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::Partition;
+use crate::{BusError, Partition, Result};
 
 /// A header: a name and bytes.
 pub type Header = (String, Bytes);
@@ -20,6 +20,27 @@ pub struct Record {
     pub headers: Vec<Header>,
     /// Time of the first append, when it was another log's; else the appender's clock counts.
     pub recorded_at: Option<DateTime<Utc>>,
+}
+
+/// Longest record, headers included, in every engine.
+pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
+
+impl Record {
+    /// Bytes that the record takes in the embedded log. The limits of every engine count in them.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| 8 + name.len() + value.len()).sum();
+        8 + 4 + self.key.as_ref().map_or(0, Bytes::len) + 4 + self.value.len() + 2 + headers
+    }
+
+    /// Its size, when a log takes it.
+    pub(crate) fn checked_size(&self) -> Result<usize> {
+        let size_bytes = self.size_bytes();
+        if size_bytes > MAX_RECORD_BYTES || self.headers.len() > usize::from(u16::MAX) {
+            return Err(BusError::RecordTooLarge { size_bytes, limit_bytes: MAX_RECORD_BYTES });
+        }
+        Ok(size_bytes)
+    }
 }
 
 /// A record in the log.

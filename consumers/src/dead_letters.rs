@@ -1,8 +1,7 @@
 //! Dead letters: records that a view could not decode. Retry is a rebuild with a program that can read them.
 
+use annals_store::DeadLetter;
 use annals_store::generations;
-use annals_store::sqlite::SqliteViewStore;
-use annals_store::{DeadLetter, ViewStore};
 use annals_views::View;
 
 use crate::{Engine, Result};
@@ -16,8 +15,7 @@ pub const MAX_LISTED: u32 = 10_000;
 /// When the view cannot be read.
 pub async fn list<V: View>(engine: &Engine) -> Result<Vec<DeadLetter>> {
     let active = generations::active_or_first(&engine.control, V::NAME, V::VERSION).await?;
-    let path = engine.directory.view_db(V::NAME, active.number);
-    let store = SqliteViewStore::open(&path, V::tables()).await?;
+    let store = engine.database.view_store(V::NAME, active.number, V::tables()).await?;
     let letters = store.dead_letters(MAX_LISTED).await?;
     store.close().await;
     Ok(letters)

@@ -2,6 +2,7 @@
 
 use annals_access::AccessError;
 use annals_bus::{BusError, Partition};
+use annals_schemas::{DecodeError, RegistryError};
 use annals_store::StoreError;
 use uuid::Uuid;
 
@@ -18,13 +19,18 @@ pub enum ConsumerError {
     /// The outbox.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The schema registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The view was folded from another log.
     #[error(
-        "view `{view}` was folded from log {folded}, but this log is {found}: the log was created again; rebuild the view"
+        "view `{view}` was folded from topic `{topic}` of log {folded}, but this log is {found}: the log was created again; rebuild the view"
     )]
     OtherLog {
         /// The view.
         view: &'static str,
+        /// The topic.
+        topic: String,
         /// The incarnation that the view remembers.
         folded: Uuid,
         /// The log's.
@@ -41,6 +47,21 @@ pub enum ConsumerError {
         partition: Partition,
         /// The view's next offset.
         offset: u64,
+    },
+    /// The last record that the view folded cannot be read any more.
+    #[error(
+        "the record before offset {offset} of `{partition}`, which view `{view}` folded, cannot be decoded now"
+    )]
+    Unreadable {
+        /// The view.
+        view: &'static str,
+        /// The partition.
+        partition: Partition,
+        /// The view's next offset.
+        offset: u64,
+        /// Why.
+        #[source]
+        source: DecodeError,
     },
     /// The log ends before the view's position.
     #[error(
@@ -72,6 +93,7 @@ impl ConsumerError {
             Self::Bus(error) => error.is_transient(),
             Self::Store(error) => error.is_transient(),
             Self::Access(AccessError::Store(error)) => error.is_transient(),
+            Self::Registry(error) => error.is_transient(),
             _ => false,
         }
     }
@@ -79,7 +101,7 @@ impl ConsumerError {
     /// Whether another writer came first, so that the work begins anew from the store.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Fenced(_)))
+        matches!(self, Self::Store(StoreError::Fenced(_) | StoreError::Gone(_)))
     }
 }
 

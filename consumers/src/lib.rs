@@ -2,10 +2,12 @@
 //! the outbox into the log.
 //!
 //! Reading order: [`folder`] (one batch into one generation, in one transaction), [`projector`] (the loop around
-//! it), [`rebuild`] (the same from position 0 into a new generation, and the switch), [`dead_letters`], [`relay`].
+//! it), [`rebuild`] (the same from position 0 into a new generation, and the switch), [`dead_letters`], [`relay`],
+//! [`copy`] (a log into another log or an archive).
 #![forbid(unsafe_code)]
 
 mod backoff;
+pub mod copy;
 pub mod dead_letters;
 pub mod error;
 pub mod folder;
@@ -14,12 +16,14 @@ pub mod rebuild;
 pub mod relay;
 pub mod status;
 pub mod stop;
+pub mod survey;
 pub mod sweep;
 
 use std::sync::Arc;
 
 use annals_bus::Bus;
-use annals_store::{ControlDb, DataDir};
+use annals_schemas::Registry;
+use annals_store::{ControlDb, Database};
 
 pub use error::ConsumerError;
 pub use projector::Projector;
@@ -32,12 +36,14 @@ pub type Result<T, E = ConsumerError> = std::result::Result<T, E>;
 /// What every consumer works on.
 #[derive(Clone)]
 pub struct Engine {
-    /// The data directory.
-    pub directory: DataDir,
+    /// Where control tables and views are.
+    pub database: Database,
     /// The control tables.
     pub control: ControlDb,
     /// The log.
     pub bus: Arc<dyn Bus>,
+    /// The schema registry; without one, records that are framed by it are dead letters.
+    pub registry: Option<Arc<Registry>>,
 }
 
 /// A view of this program, by name. The one list of them: commands and roles are made from it.

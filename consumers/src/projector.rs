@@ -8,11 +8,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_bus::{BusError, Consumer, Delivery, Partition, ReadLimit, RevocationGuard, StartPositions};
-use annals_schemas::codec::{self, NoRegistry};
+use annals_bus::{
+    BusError, Consumer, Delivery, Partition, ReadLimit, RevocationGuard, StartPositions, StoredRecord,
+};
+use annals_schemas::{DecodeError, Event, Registry, codec, registry};
+use annals_store::ViewStore;
 use annals_store::generations::{self, Generation, State as GenerationState};
-use annals_store::sqlite::SqliteViewStore;
-use annals_store::{ViewStore, follow};
 use annals_views::View;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
@@ -21,7 +22,7 @@ use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::folder::{self, Batch, Folder};
 use crate::rebuild;
-use crate::status::{State, Status};
+use crate::status::{Reporter, State, Status};
 use crate::stop::Stop;
 use crate::{ConsumerError, Engine, Result};
 
@@ -34,10 +35,13 @@ const DECODED_AHEAD: usize = 1;
 /// Without records for this long, the memory that catching up needed is given back.
 const SETTLE_AFTER: Duration = Duration::from_secs(2);
 
+/// A batch that takes longer is told: the largest takes seconds.
+const SLOW: Duration = Duration::from_secs(15);
+
 /// Keeps one view.
 pub struct Projector<V> {
     engine: Engine,
-    state: watch::Sender<State>,
+    report: Reporter,
     stop: Stop,
     /// The generation that is or was worked on last.
     working_on: Option<Generation>,
@@ -52,7 +56,7 @@ enum Exit {
 
 /// What the reading half hands to the writing half.
 enum Step<V: View> {
-    Batch(Batch<V>),
+    Batches(Vec<Batch<V>>),
     Revoked(RevocationGuard),
 }
 
@@ -60,8 +64,8 @@ impl<V: View> Projector<V> {
     /// Starts a projector. It ends when `stop` is given, after the batch under way.
     #[must_use]
     pub fn spawn(engine: Engine, stop: Stop) -> (Status, tokio::task::JoinHandle<()>) {
-        let (state, status) = Status::new(format!("projector of {}", V::NAME));
-        let projector = Self { engine, state, stop, working_on: None, view: PhantomData };
+        let (report, status) = Status::new(format!("projector of {}", V::NAME));
+        let projector = Self { engine, report, stop, working_on: None, view: PhantomData };
         (status, tokio::spawn(projector.run()))
     }
 
@@ -83,13 +87,13 @@ impl<V: View> Projector<V> {
                 Err(error) if error.is_transient() => {
                     let reason = chain(&error);
                     tracing::warn!(view = V::NAME, reason, "waiting to try again");
-                    self.state.send_replace(State::Waiting(reason));
+                    self.report.set(State::Waiting(reason));
                     pause.next()
                 }
                 Err(error) => {
                     let reason = chain(&error);
                     tracing::error!(view = V::NAME, reason, "the projector stopped");
-                    self.state.send_replace(State::Stopped(reason));
+                    self.report.set(State::Stopped(reason));
                     // What is wrong with this generation is mended by another one: a rebuild.
                     match self.another_generation().await {
                         Exit::Switched => Duration::ZERO,
@@ -102,7 +106,7 @@ impl<V: View> Projector<V> {
                 () = self.stop.wait() => break,
             }
         }
-        self.state.send_replace(State::Ended);
+        self.report.set(State::Ended);
     }
 
     /// Waits until another generation is active than the one that was worked on. Looks now and then: a watch could fail
@@ -123,13 +127,13 @@ impl<V: View> Projector<V> {
     /// Works on the active generation until it is another one.
     async fn run_generation(&mut self, pause: &mut Backoff) -> Result<Exit> {
         let engine = self.engine.clone();
-        let mut changes = follow::watch_control(&engine.control).await?;
+        let mut changes = engine.control.watch().await?;
         changes.mark_unchanged();
         let active = self.active().await?;
         self.working_on = Some(active);
-        let path = engine.directory.view_db(V::NAME, active.number);
-        let store: Arc<dyn ViewStore> = Arc::new(SqliteViewStore::open(&path, V::tables()).await?);
+        let store = engine.database.view_store(V::NAME, active.number, V::tables()).await?;
         let result = self.follow_log(&store, active, &mut changes, pause).await;
+        self.report.all_revoked();
         store.close().await;
         result
     }
@@ -150,26 +154,31 @@ impl<V: View> Projector<V> {
         verify::<V>(&self.engine, store).await?;
         let topics: Vec<&str> = V::topics().iter().map(|topic| topic.name).collect();
         let starts = Arc::new(StoreStarts(Arc::clone(store)));
-        let group = format!("annals.{}.{}", V::NAME, active.number);
+        let group = group::<V>(active.number);
         let consumer = self.engine.bus.consumer(&group, &topics, starts, BATCH).await?;
+        let progress = consumer.progress();
         let (sender, mut steps) = mpsc::channel(DECODED_AHEAD);
-        let mut reading = AbortOnDrop(tokio::spawn(read_ahead::<V>(consumer, sender)));
+        let registry = self.engine.registry.clone();
+        let reading = read_ahead::<V>(consumer, registry, store.lanes(), self.report.clone(), sender);
+        let mut reading = AbortOnDrop(tokio::spawn(reading));
         let folder = Folder::<V>::new(Arc::clone(store));
         let settle = tokio::time::sleep(SETTLE_AFTER);
         tokio::pin!(settle);
         let mut settled = false;
-        self.state.send_replace(State::Running);
+        self.report.begun();
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.wait() => return Ok(Exit::Stopped),
                 step = steps.recv() => match step {
-                    Some(Step::Batch(batch)) => {
-                        folder.fold(batch).await?;
+                    Some(Step::Batches(batches)) => {
+                        let reached: Vec<_> = batches.iter().flat_map(Batch::reaches).collect();
+                        self.told_when_slow(folder.fold_all(batches)).await?;
+                        progress.folded(&reached);
                         settled = false;
                         settle.as_mut().reset(tokio::time::Instant::now() + SETTLE_AFTER);
                         pause.reset();
-                        self.state.send_if_modified(|state| std::mem::replace(state, State::Running) != State::Running);
+                        self.report.set(State::Running);
                     }
                     Some(Step::Revoked(guard)) => drop(guard),
                     // The reading half ended: its error says why.
@@ -187,11 +196,32 @@ impl<V: View> Projector<V> {
                 }
                 () = &mut settle, if !settled => {
                     store.settle().await?;
+                    self.report.set(State::Running);
                     settled = true;
                 }
             }
         }
     }
+}
+
+impl<V: View> Projector<V> {
+    /// Waits for a batch, and says so when it takes long: a database that is gone without a word is noticed late.
+    async fn told_when_slow(&self, fold: impl Future<Output = Result<()>>) -> Result<()> {
+        tokio::pin!(fold);
+        tokio::select! {
+            folded = &mut fold => return folded,
+            () = tokio::time::sleep(SLOW) => {}
+        }
+        let reason = format!("the database has been at a batch for more than {} s", SLOW.as_secs());
+        tracing::warn!(view = V::NAME, reason, "waiting");
+        self.report.set(State::Waiting(reason));
+        fold.await
+    }
+}
+
+/// The consumer group of a generation.
+pub(crate) fn group<V: View>(generation: i64) -> String {
+    format!("annals.{}.{generation}", V::NAME)
 }
 
 /// An offset beyond the end of the log is told as what it means for this view.
@@ -213,15 +243,29 @@ impl<T> Drop for AbortOnDrop<T> {
 }
 
 /// The reading half. Ends with an error, or when the writing half is gone.
-async fn read_ahead<V: View>(mut consumer: Box<dyn Consumer>, steps: mpsc::Sender<Step<V>>) -> ConsumerError {
+async fn read_ahead<V: View>(
+    mut consumer: Box<dyn Consumer>,
+    registry: Option<Arc<Registry>>,
+    lanes: usize,
+    report: Reporter,
+    steps: mpsc::Sender<Step<V>>,
+) -> ConsumerError {
     loop {
         let step = match consumer.next().await {
-            Ok(Delivery::Assigned(_)) => continue,
-            Ok(Delivery::Revoked(_, guard)) => Step::Revoked(guard),
-            Ok(Delivery::Records(parts)) => match folder::decode(parts).await {
-                Ok(batch) => Step::Batch(batch),
-                Err(error) => return error,
-            },
+            Ok(Delivery::Assigned(partitions)) => {
+                report.assigned(partitions.into_iter().map(|(partition, _)| partition));
+                continue;
+            }
+            Ok(Delivery::Revoked(partitions, guard)) => {
+                report.revoked(&partitions);
+                Step::Revoked(guard)
+            }
+            Ok(Delivery::Records(parts)) => {
+                match folder::decode_in_lanes(parts, registry.as_deref(), lanes).await {
+                    Ok(batches) => Step::Batches(batches),
+                    Err(error) => return error,
+                }
+            }
             Err(error) => return error.into(),
         };
         if steps.send(step).await.is_err() {
@@ -245,15 +289,20 @@ impl StartPositions for StoreStarts {
 /// Whether this log is the one that the generation was folded from.
 ///
 /// # Errors
-/// [`ConsumerError::OtherLog`], [`ConsumerError::OtherRecord`] or [`ConsumerError::Truncated`] when it is not.
+/// [`ConsumerError::OtherLog`], [`ConsumerError::OtherRecord`] or [`ConsumerError::Truncated`] when it is not;
+/// [`ConsumerError::Unreadable`] when its last record cannot tell.
 pub async fn verify<V: View>(engine: &Engine, store: &Arc<dyn ViewStore>) -> Result<()> {
-    let found = engine.bus.incarnation().await?;
-    match store.incarnation().await? {
-        Some(folded) if folded != found => {
-            return Err(ConsumerError::OtherLog { view: V::NAME, folded, found });
+    let bound = store.incarnations().await?;
+    for topic in V::topics() {
+        let found = engine.bus.incarnation(topic.name).await?;
+        match bound.iter().find(|(name, _)| name == topic.name) {
+            Some((_, folded)) if *folded != found => {
+                let topic = topic.name.to_owned();
+                return Err(ConsumerError::OtherLog { view: V::NAME, topic, folded: *folded, found });
+            }
+            Some(_) => {}
+            None => store.bind_incarnation(topic.name, found).await?,
         }
-        Some(_) => {}
-        None => store.bind_incarnation(found).await?,
     }
     let one = ReadLimit { records: 1, bytes: usize::MAX };
     for position in store.positions().await? {
@@ -264,19 +313,36 @@ pub async fn verify<V: View>(engine: &Engine, store: &Arc<dyn ViewStore>) -> Res
             Err(BusError::OffsetOutOfRange { end, .. }) => {
                 return Err(ConsumerError::Truncated { view: V::NAME, partition, offset, end });
             }
+            // Somebody removed what was folded, and nothing that was not: the view lacks nothing.
+            Err(BusError::Removed { first, .. }) if first <= offset => continue,
             Err(error) => return Err(error.into()),
         };
         let Some(record) = record else {
-            return Err(ConsumerError::Truncated { view: V::NAME, partition, offset, end: before });
+            // Declared retention may have removed all that there was; the end stays where it is.
+            let ends = engine.bus.end_positions(&[&partition.topic]).await?;
+            let end = ends.into_iter().find(|(known, _)| *known == partition).map_or(before, |(_, end)| end);
+            if end >= offset {
+                continue;
+            }
+            return Err(ConsumerError::Truncated { view: V::NAME, partition, offset, end });
         };
         // A declared retention may have removed the record; then the first one there stands further on.
         if let Some(expected) = position.last_event_id
             && record.offset == before
-            && codec::decode(&record.value, &NoRegistry).ok().map(|event| event.meta().event_id)
-                != Some(expected)
         {
-            return Err(ConsumerError::OtherRecord { view: V::NAME, partition, offset });
+            match decode(engine, &record).await? {
+                Ok(event) if event.meta().event_id == expected => {}
+                Ok(_) => return Err(ConsumerError::OtherRecord { view: V::NAME, partition, offset }),
+                Err(source) => {
+                    return Err(ConsumerError::Unreadable { view: V::NAME, partition, offset, source });
+                }
+            }
         }
     }
     Ok(())
+}
+
+async fn decode(engine: &Engine, record: &StoredRecord) -> Result<Result<Event, DecodeError>> {
+    let ids = registry::known_ids(engine.registry.as_deref(), [&*record.value]).await?;
+    Ok(codec::decode(&record.value, &ids))
 }

@@ -5,15 +5,14 @@
 //! tables, together with the audit event that tells of it; and marks the old generation as retired before it lets the
 //! lock go. A crash at any point leaves either the old or the new one active, whole.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals_access::{Access, Author};
 use annals_bus::{Bus, Partition, PartitionRecords, ReadLimit};
+use annals_schemas::Registry;
 use annals_store::generations::{self, State};
-use annals_store::sqlite::SqliteViewStore;
-use annals_store::{Role, StoreError, StoredPosition, Table, ViewStore, ViewTransaction, crash};
+use annals_store::{Role, RoleGuard, StoreError, StoredPosition, ViewStore, ViewTransaction, crash};
 use annals_views::View;
 use chrono::Utc;
 
@@ -26,6 +25,9 @@ const BATCH: ReadLimit = ReadLimit { records: 20_000, bytes: 16 * 1024 * 1024 };
 
 /// How close to the end of the log the new generation must be before the old one is held up for the switch.
 const CLOSE_ENOUGH_RECORDS: u64 = 2_000;
+
+/// How often a process looks whether another one has finished the rebuild that it needs as well.
+const REBUILT_ELSEWHERE: Duration = Duration::from_millis(500);
 
 /// What a rebuild did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,16 +61,29 @@ pub async fn rebuild<V: View>(
     author: Option<(&Access, &Author)>,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Report> {
+    let role = engine.database.take_role(Role::Rebuild).await?;
+    rebuild_as::<V>(engine, &role, author, progress).await
+}
+
+async fn rebuild_as<V: View>(
+    engine: &Engine,
+    _role: &RoleGuard,
+    author: Option<(&Access, &Author)>,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Report> {
     let started = Instant::now();
-    let _role = engine.directory.take_role(Role::Rebuild)?;
     generations::active_or_first(&engine.control, V::NAME, V::VERSION).await?;
     let new = generations::begin_building(&engine.control, V::NAME, V::VERSION).await?;
-    let path = engine.directory.view_db(V::NAME, new.number);
-    sweep::remove_files(&path)?;
-    let store: Arc<dyn ViewStore> = Arc::new(SqliteViewStore::open(&path, V::tables()).await?);
+    engine.database.remove_generation(V::NAME, new.number).await?;
+    let store = engine.database.view_store(V::NAME, new.number, V::tables()).await?;
     projector::verify::<V>(engine, &store).await?;
-    let mut builder =
-        Builder::<V> { bus: &*engine.bus, folder: Folder::new(Arc::clone(&store)), done: 0, progress };
+    let mut builder = Builder::<V> {
+        bus: &*engine.bus,
+        registry: engine.registry.as_deref(),
+        folder: Folder::new(Arc::clone(&store)),
+        done: 0,
+        progress,
+    };
     builder.catch_up().await?;
     builder.switch(engine, new.number, author).await?;
     let records = builder.done;
@@ -83,24 +98,39 @@ pub async fn rebuild<V: View>(
 /// # Errors
 /// [`StoreError::NewerVersion`] when it is of a newer one; else as [`rebuild`].
 pub async fn bring_to_version<V: View>(engine: &Engine) -> Result<()> {
-    let active = generations::active_or_first(&engine.control, V::NAME, V::VERSION).await?;
-    if active.version > V::VERSION {
-        return Err(StoreError::NewerVersion(engine.directory.view_db(V::NAME, active.number)).into());
-    }
-    if active.version < V::VERSION {
+    loop {
+        let active = generations::active_or_first(&engine.control, V::NAME, V::VERSION).await?;
+        if active.version > V::VERSION {
+            return Err(StoreError::NewerVersion(engine.database.place(V::NAME, active.number)).into());
+        }
+        if active.version == V::VERSION {
+            return Ok(());
+        }
+        let role = match engine.database.take_role(Role::Rebuild).await {
+            // Another process does it already.
+            Err(StoreError::InUse { .. }) => {
+                tokio::time::sleep(REBUILT_ELSEWHERE).await;
+                continue;
+            }
+            role => role?,
+        };
+        // It may have done it just now.
+        if generations::active_or_first(&engine.control, V::NAME, V::VERSION).await? != active {
+            continue;
+        }
         tracing::info!(
             view = V::NAME,
             from = active.version,
             to = V::VERSION,
             "folding the changed view anew"
         );
-        rebuild::<V>(engine, None, &mut |_| {}).await?;
+        return rebuild_as::<V>(engine, &role, None, &mut |_| {}).await.map(drop);
     }
-    Ok(())
 }
 
 struct Builder<'a, V> {
     bus: &'a dyn Bus,
+    registry: Option<&'a Registry>,
     folder: Folder<V>,
     done: u64,
     progress: &'a mut (dyn FnMut(Progress) + Send),
@@ -135,7 +165,7 @@ impl<V: View> Builder<'_, V> {
                 }
                 from = part.next_offset();
                 self.done += part.records.len() as u64;
-                self.folder.fold(folder::decode(vec![part]).await?).await?;
+                self.folder.fold(folder::decode(vec![part], self.registry).await?).await?;
                 (self.progress)(Progress { done: self.done, total: total.max(self.done) });
             }
         }
@@ -147,11 +177,10 @@ impl<V: View> Builder<'_, V> {
         let Some(old) = old else {
             return Self::activate(engine, new, author).await;
         };
-        let path = engine.directory.view_db(V::NAME, old.number);
-        let (old_store, mut fence, reached) = match fence(&path, V::tables()).await {
+        let (old_store, mut fence, reached) = match fence::<V>(engine, old.number).await {
             // A generation that cannot be read has nothing that the new one must reach: it is why people rebuild.
-            Err(StoreError::Damaged(path)) => {
-                tracing::warn!(view = V::NAME, path = %path.display(), "replacing the old generation, which is damaged");
+            Err(StoreError::Damaged(place)) => {
+                tracing::warn!(view = V::NAME, %place, "replacing the old generation, which is damaged");
                 return Self::activate(engine, new, author).await;
             }
             fenced => fenced?,
@@ -174,26 +203,26 @@ impl<V: View> Builder<'_, V> {
 
     async fn activate(engine: &Engine, new: i64, author: Option<(&Access, &Author)>) -> Result<()> {
         let mut tx = engine.control.begin().await?;
-        generations::switch(&mut tx, &engine.control, V::NAME, new).await?;
+        generations::switch(tx.connection(), &engine.control, V::NAME, new).await?;
         if let Some((access, author)) = author {
             let text = format!("View {} was rebuilt from the log as generation {new}.", V::NAME);
             let event = author.operation("VIEW_REBUILT", "view", V::NAME, text, Utc::now());
-            access.tell_within(&mut tx, &event).await?;
+            access.tell_within(tx.connection(), &event).await?;
         }
         tx.commit()
             .await
-            .map_err(|source| StoreError::database(engine.control.path(), "switch generations", source))?;
+            .map_err(|source| StoreError::database(engine.control.place(), "switch generations", source))?;
         Ok(())
     }
 }
 
 /// A generation that cannot move while this is held, and how far it is.
-type Fence = (SqliteViewStore, Box<dyn ViewTransaction>, Vec<(Partition, u64)>);
+type Fence = (Arc<dyn ViewStore>, Box<dyn ViewTransaction>, Vec<(Partition, u64)>);
 
-/// Takes the write lock of a generation.
-async fn fence(path: &Path, tables: &[&'static Table]) -> Result<Fence, StoreError> {
-    let store = SqliteViewStore::open(path, tables).await?;
-    let mut fence = store.begin().await?;
+/// Keeps the writers of a generation out.
+async fn fence<V: View>(engine: &Engine, generation: i64) -> Result<Fence, StoreError> {
+    let store = engine.database.view_store(V::NAME, generation, V::tables()).await?;
+    let mut fence = store.fence().await?;
     let reached = fence.positions().await?.into_iter().map(|p| (p.partition, p.next_offset)).collect();
     Ok((store, fence, reached))
 }

@@ -3,100 +3,161 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals_access::{Access, OutboxEntry};
 use annals_bus::{Bus, Record};
-use annals_store::{ControlDb, crash, follow};
-use tokio::sync::watch;
+use annals_schemas::Encoder;
+use annals_store::{ControlDb, crash};
+use chrono::TimeDelta;
+use uuid::Uuid;
 
 use crate::Result;
 use crate::backoff::Backoff;
 use crate::error::chain;
-use crate::status::{State, Status};
+use crate::status::{Reporter, State, Status};
 use crate::stop::Stop;
 
 /// Entries that one append takes.
 const BATCH: u32 = 1_000;
 
-/// Appends everything that waits. Gives the number of entries.
-///
-/// # Errors
-/// When the outbox or the log fails; what was not removed stays for the next time.
-pub async fn drain(access: &Access, bus: &dyn Bus) -> Result<usize> {
-    let mut count = 0;
-    loop {
-        let entries = access.outbox(BATCH).await?;
-        if entries.is_empty() {
-            return Ok(count);
+/// Name and length of the lease that a relay has where several processes are relays. One that is stopped while it has
+/// the lease loses it; what it appends afterwards is there twice in the log, and the views absorb it.
+const LEASE: &str = "relay";
+const LEASE_LENGTH: TimeDelta = TimeDelta::seconds(5);
+
+/// How long a relay without the lease waits before it looks whether the other one works.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Brings the outbox into the log.
+#[derive(Clone)]
+pub struct Relay {
+    /// Whose outbox.
+    pub access: Access,
+    /// The control tables.
+    pub control: ControlDb,
+    /// The log.
+    pub bus: Arc<dyn Bus>,
+    /// How events are written into it.
+    pub encoder: Encoder,
+    /// Who this is, where several processes may be relays.
+    pub lease: Option<Uuid>,
+}
+
+/// What a turn of the relay found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The outbox is empty.
+    Done,
+    /// Another process has the lease.
+    Another,
+}
+
+impl Relay {
+    /// Appends everything that waits, unless another process is at it.
+    ///
+    /// # Errors
+    /// When the outbox or the log fails; what was not removed stays for the next time.
+    pub async fn drain_once(&self) -> Result<()> {
+        self.turn().await?;
+        self.give_back().await
+    }
+
+    async fn turn(&self) -> Result<Turn> {
+        loop {
+            // Looked at first: an idle relay takes no lease.
+            let entries = self.access.outbox(BATCH).await?;
+            if entries.is_empty() {
+                return Ok(Turn::Done);
+            }
+            let entries = match self.lease {
+                None => entries,
+                Some(holder) if self.access.take_lease(LEASE, holder, LEASE_LENGTH).await? => {
+                    // Again: the holder before may have appended what was just read.
+                    self.access.outbox(BATCH).await?
+                }
+                Some(_) => return Ok(Turn::Another),
+            };
+            self.append(entries).await?;
         }
+    }
+
+    async fn append(&self, entries: Vec<OutboxEntry>) -> Result<()> {
         let sequences: Vec<i64> = entries.iter().map(|entry| entry.sequence).collect();
-        count += entries.len();
         let mut by_topic: BTreeMap<String, Vec<Record>> = BTreeMap::new();
         for OutboxEntry { topic, key, value, .. } in entries {
-            let record = Record { key: Some(key.into()), value: value.into(), ..Record::default() };
-            by_topic.entry(topic).or_default().push(record);
+            by_topic.entry(topic).or_default().push(self.record(key, value));
         }
         for (topic, records) in by_topic {
-            bus.append(&topic, records).await?;
+            self.bus.append(&topic, records).await?;
         }
         crash::point("relay:after-append");
-        access.outbox_done(&sequences).await?;
+        self.access.outbox_done(&sequences).await?;
+        Ok(())
     }
-}
 
-/// Keeps the outbox empty until `stop` is given, and empties it once more then.
-pub fn spawn(
-    access: Access,
-    control: ControlDb,
-    bus: Arc<dyn Bus>,
-    stop: Stop,
-) -> (Status, tokio::task::JoinHandle<()>) {
-    let (state, status) = Status::new("relay");
-    (status, tokio::spawn(run(access, control, bus, stop, state)))
-}
-
-async fn run(
-    access: Access,
-    control: ControlDb,
-    bus: Arc<dyn Bus>,
-    mut stop: Stop,
-    state: watch::Sender<State>,
-) {
-    let mut own = access.outbox_changed();
-    // Other processes write to the outbox too: a command that adds an account while this server runs.
-    let mut others = match follow::watch_control(&control).await {
-        Ok(changes) => changes,
-        Err(error) => {
-            state.send_replace(State::Stopped(chain(&error)));
-            return;
+    /// The outbox holds events in single-object encoding, whatever the log is written in.
+    fn record(&self, key: String, value: Vec<u8>) -> Record {
+        let (value, headers) = self.encoder.forward(value);
+        Record {
+            key: Some(key.into()),
+            value: value.into(),
+            headers: headers.into_iter().map(|(name, value)| (name, value.into())).collect(),
+            ..Record::default()
         }
-    };
-    let mut pause = Backoff::default();
-    while !stop.is_given() {
-        own.mark_unchanged();
-        others.mark_unchanged();
-        let wait = match drain(&access, &*bus).await {
-            Ok(_) => {
-                pause.reset();
-                state.send_if_modified(|state| std::mem::replace(state, State::Running) != State::Running);
-                None
-            }
+    }
+
+    async fn give_back(&self) -> Result<()> {
+        if let Some(holder) = self.lease {
+            self.access.release_lease(LEASE, holder).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the outbox empty until `stop` is given, and empties it once more then.
+    #[must_use]
+    pub fn spawn(self, stop: Stop) -> (Status, tokio::task::JoinHandle<()>) {
+        let (state, status) = Status::new("relay");
+        (status, tokio::spawn(self.run(stop, state)))
+    }
+
+    async fn run(self, mut stop: Stop, state: Reporter) {
+        let mut own = self.access.outbox_changed();
+        // Other processes write to the outbox too: a command that adds an account while this server runs.
+        let mut others = match self.control.watch().await {
+            Ok(changes) => changes,
             Err(error) => {
-                let reason = chain(&error);
-                tracing::warn!(reason, "the relay is waiting to try again");
-                state.send_replace(State::Waiting(reason));
-                Some(pause.next())
+                state.set(State::Stopped(chain(&error)));
+                return;
             }
         };
-        tokio::select! {
-            () = stop.wait() => {}
-            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
-            Ok(()) = own.changed(), if wait.is_none() => {}
-            Ok(()) = others.changed(), if wait.is_none() => {}
+        let mut pause = Backoff::default();
+        while !stop.is_given() {
+            own.mark_unchanged();
+            others.mark_unchanged();
+            let wait = match self.turn().await {
+                Ok(turn) => {
+                    pause.reset();
+                    state.set(State::Running);
+                    (turn == Turn::Another).then_some(LOOK_AGAIN)
+                }
+                Err(error) => {
+                    let reason = chain(&error);
+                    tracing::warn!(reason, "the relay is waiting to try again");
+                    state.set(State::Waiting(reason));
+                    Some(pause.next())
+                }
+            };
+            tokio::select! {
+                () = stop.wait() => {}
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                Ok(()) = own.changed(), if wait.is_none() => {}
+                Ok(()) = others.changed(), if wait.is_none() => {}
+            }
         }
+        if let Err(error) = self.drain_once().await {
+            tracing::warn!(reason = chain(&error), "events stay in the outbox until the next start");
+        }
+        state.set(State::Ended);
     }
-    if let Err(error) = drain(&access, &*bus).await {
-        tracing::warn!(reason = chain(&error), "events stay in the outbox until the next start");
-    }
-    state.send_replace(State::Ended);
 }

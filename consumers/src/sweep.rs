@@ -1,7 +1,6 @@
-//! Removes the files of retired generations, once nobody reads them.
+//! Removes retired generations, once nobody reads them.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::Duration;
 
 use annals_store::{Role, StoreError, generations};
@@ -14,24 +13,6 @@ use crate::{Engine, Result, for_each_view};
 /// How long after a switch other processes may still open the old file: they look 20 times a second, and a request
 /// is answered within seconds.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// Removes a generation's file with what belongs to it. What is not there is fine; open files stay readable.
-///
-/// # Errors
-/// When a file cannot be removed.
-pub fn remove_files(path: &Path) -> Result<()> {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        match std::fs::remove_file(&file) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::Open { path: file.into(), source }.into());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
 
 /// A retired generation.
 type Retired = (&'static str, i64);
@@ -50,18 +31,21 @@ async fn retired(engine: &Engine) -> Result<HashSet<Retired>> {
 
 async fn remove(engine: &Engine, generations: Vec<Retired>) -> Result<()> {
     for (view, number) in generations {
-        remove_files(&engine.directory.view_db(view, number))?;
+        engine.database.remove_generation(view, number).await?;
         generations::forget(&engine.control, view, number).await?;
     }
     Ok(())
 }
 
-/// Sweeps when no server is at work on the data directory; a server does it itself.
+/// Sweeps when no server is at work on the databases; a server does it itself. Of shared ones nobody can know.
 ///
 /// # Errors
-/// When a file or row cannot be removed.
+/// When a generation cannot be removed.
 pub async fn sweep_unattended(engine: &Engine) -> Result<()> {
-    match engine.directory.take_role(Role::Projector) {
+    if engine.database.is_shared() {
+        return Ok(());
+    }
+    match engine.database.take_role(Role::Projector).await {
         Ok(_role) => remove(engine, retired(engine).await?.into_iter().collect()).await,
         Err(StoreError::InUse { .. }) => Ok(()),
         Err(error) => Err(error.into()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use annals_bus::{Bus, BusError, Position, Record};
-use annals_schemas::{EncodeError, Event, codec};
+use annals_schemas::{EncodeError, Encoder, Event};
 
 /// Why events were not published.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +30,20 @@ impl PublishError {
 #[derive(Clone)]
 pub struct Publisher {
     bus: Arc<dyn Bus>,
+    encoder: Encoder,
 }
 
 impl Publisher {
-    /// A publisher into this log.
+    /// A publisher into this log, in single-object encoding.
     #[must_use]
     pub fn new(bus: Arc<dyn Bus>) -> Self {
-        Self { bus }
+        Self::with_encoder(bus, Encoder::default())
+    }
+
+    /// A publisher into this log that writes as the encoder says.
+    #[must_use]
+    pub fn with_encoder(bus: Arc<dyn Bus>, encoder: Encoder) -> Self {
+        Self { bus, encoder }
     }
 
     /// Publishes events, in order per key. They are durable when this returns, and their positions are given in the
@@ -50,7 +57,7 @@ impl Publisher {
         for (index, event) in events.iter().enumerate() {
             let (places, records) = by_topic.entry(event.event_type().topic().name).or_default();
             places.push(index);
-            records.push(record(event)?);
+            records.push(record_with(event, &self.encoder)?);
         }
         let mut positions = Vec::with_capacity(events.len());
         for (topic, (places, records)) in by_topic {
@@ -61,14 +68,24 @@ impl Publisher {
     }
 }
 
-/// The record of an event.
+/// The record of an event, in single-object encoding.
 ///
 /// # Errors
 /// When the event cannot be encoded.
 pub fn record(event: &Event) -> Result<Record, EncodeError> {
+    record_with(event, &Encoder::default())
+}
+
+/// The record of an event, as the encoder says.
+///
+/// # Errors
+/// When the event cannot be encoded.
+pub fn record_with(event: &Event, encoder: &Encoder) -> Result<Record, EncodeError> {
+    let headers = encoder.headers(event).into_iter();
     Ok(Record {
         key: Some(event.key().into_bytes().into()),
-        value: codec::encode(event)?.into(),
+        value: encoder.value(event)?.into(),
+        headers: headers.map(|(name, value)| (name, value.into())).collect(),
         ..Record::default()
     })
 }

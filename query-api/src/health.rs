@@ -103,6 +103,9 @@ async fn readyz(app: &App) -> Response {
     if !stopped.is_empty() {
         return unready(&json!({"status": "stopped", "components": stopped}));
     }
+    if app.state.settings.dialects && app.state.views.get().is_none() {
+        return unready(&json!({"status": "waiting for a projector to make the views"}));
+    }
     if !app.readiness.arrived.load(Ordering::Relaxed) {
         match catching_up(app).await {
             Ok(None) => app.readiness.arrived.store(true, Ordering::Relaxed),
@@ -120,7 +123,7 @@ async fn catching_up(app: &App) -> Result<Option<Vec<Value>>, &'static str> {
         "the log cannot be read"
     })?;
     let mut views = Vec::new();
-    for (view, topics) in app.state.views() {
+    for (view, topics) in app.state.followed() {
         let progress = ViewProgress::read(view, topics, ends).await.map_err(|error| {
             tracing::warn!(view = view.view(), error = chain(&error), "the view's positions cannot be read");
             "a view cannot be read"
@@ -153,6 +156,12 @@ fn shown_progress(progress: &ViewProgress) -> Value {
         })
         .collect();
     json!({"view": progress.view, "generation": progress.generation, "partitions": partitions})
+}
+
+/// A query that comes before a projector has made the views.
+pub(crate) fn no_views_yet() -> Answer {
+    let response = unready(&json!({"error": "no projector has made the views yet"}));
+    Answer { response, dialect: DIALECT, function: "waiting", outcome: "not ok" }
 }
 
 fn unready(body: &Value) -> Response {

@@ -23,4 +23,4 @@ mod write_timeout;
 
 pub use router::router;
 pub use serve::serve;
-pub use state::{ApiSettings, ApiState, Component, ComponentState};
+pub use state::{ApiSettings, ApiState, ApiViews, Component, ComponentState, LateViews};

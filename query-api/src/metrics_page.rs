@@ -60,7 +60,7 @@ async fn look_at_log_and_views(state: &ApiState) {
         let labels = [("topic", partition.topic.to_string()), ("partition", partition.number.to_string())];
         gauge!(LOG_END_OFFSET, &labels).set(*end as f64);
     }
-    for (view, topics) in state.views() {
+    for (view, topics) in state.followed() {
         match ViewProgress::read(view, topics, &ends).await {
             Ok(progress) => show(&progress),
             Err(error) => {

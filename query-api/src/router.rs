@@ -51,8 +51,11 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
 
 async fn dispatch(app: &App, request: Request) -> Answer {
     let path = request.uri().path();
-    if papi::owns(path) {
-        papi::answer(app, request).await
+    if app.state.settings.dialects && papi::owns(path) {
+        match app.state.views.get() {
+            Some(views) => papi::answer(app, views, request).await,
+            None => health::no_views_yet(),
+        }
     } else if let Some(page) = health::Page::at(path) {
         health::answer(app, page, request.method()).await
     } else {

@@ -1,7 +1,7 @@
 //! What the program wires together for this crate.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use annals_access::Access;
@@ -15,10 +15,8 @@ use annals_views::{View, audit_log::AuditLog, logged_on_users::LoggedOnUsers};
 pub struct ApiState {
     /// Who may do what.
     pub access: Access,
-    /// The view behind `get_events`.
-    pub audit_log: Followed,
-    /// The view behind `get_users_logged_on`.
-    pub logged_on_users: Followed,
+    /// The views, once they are there.
+    pub views: LateViews,
     /// The log, for its end positions.
     pub bus: Arc<dyn Bus>,
     /// The log's topics.
@@ -34,9 +32,47 @@ pub struct ApiState {
 
 impl ApiState {
     /// The views that are read here, each with the topics that it folds.
-    pub(crate) fn views(&self) -> [(&Followed, &'static [Topic]); 2] {
-        [(&self.audit_log, AuditLog::topics()), (&self.logged_on_users, LoggedOnUsers::topics())]
+    pub(crate) fn followed(&self) -> impl Iterator<Item = (&Followed, &'static [Topic])> {
+        self.views.get().into_iter().flat_map(|views| {
+            [(&views.audit_log, AuditLog::topics()), (&views.logged_on_users, LoggedOnUsers::topics())]
+        })
     }
+}
+
+/// The views of a process. One that does not project waits for a projector to make them, and answers for its health
+/// meanwhile; one that is a relay only never has any.
+#[derive(Clone, Debug, Default)]
+pub struct LateViews(Arc<OnceLock<ApiViews>>);
+
+impl LateViews {
+    /// The views, when they are there.
+    #[must_use]
+    pub fn get(&self) -> Option<&ApiViews> {
+        self.0.get()
+    }
+
+    /// Says that they are there. Only the first word counts.
+    pub fn set(&self, views: ApiViews) {
+        // Nobody says it twice; whoever did would have opened the same views.
+        let _ = self.0.set(views);
+    }
+}
+
+impl From<ApiViews> for LateViews {
+    fn from(views: ApiViews) -> Self {
+        let late = Self::default();
+        late.set(views);
+        late
+    }
+}
+
+/// The views that queries read.
+#[derive(Clone, Debug)]
+pub struct ApiViews {
+    /// The view behind `get_events`.
+    pub audit_log: Followed,
+    /// The view behind `get_users_logged_on`.
+    pub logged_on_users: Followed,
 }
 
 impl fmt::Debug for ApiState {
@@ -56,11 +92,18 @@ pub struct ApiSettings {
     /// Whether clients come over TLS, so that the cookie gets `Secure`. On a plain connection no client would send
     /// such a cookie back.
     pub tls: bool,
+    /// Whether the dialects are answered here, or only health and metrics.
+    pub dialects: bool,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { request_timeout: Duration::from_secs(10), max_concurrent_requests: 64, tls: false }
+        Self {
+            request_timeout: Duration::from_secs(10),
+            max_concurrent_requests: 64,
+            tls: false,
+            dialects: true,
+        }
     }
 }
 

@@ -7,10 +7,10 @@
 //! the golden tests compare with.
 
 use std::collections::HashMap;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use apache_avro::rabin::Rabin;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 use apache_avro::{Schema, from_value};
@@ -18,6 +18,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::events::{Event, EventType};
+pub use crate::fingerprint::Fingerprint;
+use crate::foreign::IdSchema;
 use crate::limits::MAX_EVENT_BYTES;
 
 /// First bytes of single-object encoding.
@@ -25,16 +27,6 @@ pub const SINGLE_OBJECT_MARK: [u8; 2] = [0xC3, 0x01];
 
 /// First byte of a registry's framing.
 pub const REGISTRY_MARK: u8 = 0x00;
-
-/// CRC-64-AVRO fingerprint of a writer's schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub u64);
-
-impl std::fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
 
 /// Why an event could not be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +55,32 @@ pub enum DecodeError {
     /// A schema that this program does not know.
     #[error("unknown schema fingerprint `{0}`")]
     UnknownFingerprint(Fingerprint),
-    /// A schema id that the registry did not give us.
+    /// A schema id, and no registry to ask.
+    #[error("framed with registry schema id `{0}`; start with --registry, then rebuild the view")]
+    NoRegistry(u32),
+    /// A schema id that the registry does not have.
     #[error("unknown registry schema id `{0}`")]
     UnknownSchemaId(u32),
+    /// The registry's schema is none that an event can be read with.
+    #[error("the schema with registry schema id `{id}` cannot be used: {reason}")]
+    UnusableSchema {
+        /// The id.
+        id: u32,
+        /// Why, in words.
+        reason: Arc<str>,
+    },
+    /// The registry's schema is of another type than the record says it is.
+    #[error(
+        "registry schema id `{id}` is of `annals.{schema}`, but the record's ce_type is `annals.{header}`: did the registry lose its ids?"
+    )]
+    OtherType {
+        /// The id.
+        id: u32,
+        /// Type of the registry's schema.
+        schema: &'static str,
+        /// Type that the header names.
+        header: &'static str,
+    },
     /// Larger than [`MAX_EVENT_BYTES`].
     #[error("{0} bytes long, more than the limit of {MAX_EVENT_BYTES}")]
     TooLarge(usize),
@@ -125,7 +140,7 @@ const SCHEMA_FILES: &[(EventType, u16, &str)] = schema_files![
     HostLogonFailed / 1: "annals.host-logons/HostLogonFailed.v1.avsc",
 ];
 
-struct Registry {
+struct Schemas {
     all: Vec<WriterSchema>,
     by_fingerprint: HashMap<Fingerprint, usize>,
     current: HashMap<EventType, usize>,
@@ -133,16 +148,14 @@ struct Registry {
 
 /// The schemas are compiled in and parsed once; the tests parse each, so the `expect`s cannot fire in a build that
 /// passed them.
-static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| {
     // Lengths in broken bytes must not be believed: a record is never longer than the limit, nor any part of it.
     apache_avro::util::max_allocation_bytes(MAX_EVENT_BYTES);
-    let mut registry = Registry { all: Vec::new(), by_fingerprint: HashMap::new(), current: HashMap::new() };
+    let mut known = Schemas { all: Vec::new(), by_fingerprint: HashMap::new(), current: HashMap::new() };
     for &(event_type, version, text) in SCHEMA_FILES {
         let schema: &'static Schema =
             Box::leak(Box::new(Schema::parse_str(text).expect("schema files parse; a test holds it")));
-        let digest = schema.fingerprint::<Rabin>().bytes;
-        let bytes: [u8; 8] = digest.as_slice().try_into().expect("a Rabin fingerprint has 8 bytes");
-        let fingerprint = Fingerprint(u64::from_le_bytes(bytes));
+        let fingerprint = Fingerprint::of(schema);
         let reader = GenericDatumReader::builder(schema)
             .human_readable(false)
             .build()
@@ -151,23 +164,32 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
             .human_readable(false)
             .build()
             .expect("names resolve; a test holds it");
-        registry.by_fingerprint.insert(fingerprint, registry.all.len());
-        registry.current.insert(event_type, registry.all.len());
-        registry.all.push(WriterSchema { event_type, version, text, fingerprint, schema, reader, writer });
+        known.by_fingerprint.insert(fingerprint, known.all.len());
+        if let Some(old) = Fingerprint::of_the_library(schema) {
+            known.by_fingerprint.insert(old, known.all.len());
+        }
+        known.current.insert(event_type, known.all.len());
+        known.all.push(WriterSchema { event_type, version, text, fingerprint, schema, reader, writer });
     }
-    registry
+    known
 });
 
 /// Every version of every schema.
 #[must_use]
 pub fn schemas() -> &'static [WriterSchema] {
-    &REGISTRY.all
+    &SCHEMAS.all
 }
 
 /// The version of `event_type` that is written today.
 #[must_use]
 pub fn current(event_type: EventType) -> &'static WriterSchema {
-    &REGISTRY.all[REGISTRY.current[&event_type]]
+    &SCHEMAS.all[SCHEMAS.current[&event_type]]
+}
+
+/// The schema with this fingerprint, when it is one of ours.
+#[must_use]
+pub fn by_fingerprint(fingerprint: Fingerprint) -> Option<&'static WriterSchema> {
+    SCHEMAS.by_fingerprint.get(&fingerprint).map(|index| &SCHEMAS.all[*index])
 }
 
 /// Encodes an event with single-object encoding.
@@ -188,11 +210,18 @@ pub fn encode(event: &Event) -> Result<Vec<u8>, EncodeError> {
 /// # Errors
 /// As [`encode`].
 pub fn encode_registry(event: &Event, schema_id: u32) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = Vec::with_capacity(512);
-    bytes.push(REGISTRY_MARK);
-    bytes.extend_from_slice(&schema_id.to_be_bytes());
+    let mut bytes = frame(schema_id, &[]);
     write_body(event, current(event.event_type()), &mut bytes)?;
     Ok(bytes)
+}
+
+/// A body in a registry's framing.
+pub(crate) fn frame(schema_id: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(body.len().max(512) + 5);
+    bytes.push(REGISTRY_MARK);
+    bytes.extend_from_slice(&schema_id.to_be_bytes());
+    bytes.extend_from_slice(body);
+    bytes
 }
 
 fn write_body(event: &Event, writer: &WriterSchema, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
@@ -223,8 +252,11 @@ fn write_body(event: &Event, writer: &WriterSchema, bytes: &mut Vec<u8>) -> Resu
 
 /// Finds the schema that a registry's id stands for.
 pub trait SchemaIds {
-    /// The fingerprint of the schema with this id, when it is one of ours.
-    fn fingerprint(&self, schema_id: u32) -> Option<Fingerprint>;
+    /// The schema with this id.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    fn schema(&self, schema_id: u32) -> Result<IdSchema, DecodeError>;
 }
 
 /// No registry: every id is unknown.
@@ -232,25 +264,56 @@ pub trait SchemaIds {
 pub struct NoRegistry;
 
 impl SchemaIds for NoRegistry {
-    fn fingerprint(&self, _schema_id: u32) -> Option<Fingerprint> {
-        None
+    fn schema(&self, schema_id: u32) -> Result<IdSchema, DecodeError> {
+        Err(DecodeError::NoRegistry(schema_id))
     }
 }
 
-/// Decodes an event in either framing, directly with the writer's schema.
+/// The registry's id that a record is framed with, if it is.
+#[must_use]
+pub fn schema_id(bytes: &[u8]) -> Option<u32> {
+    let (head, _) = bytes.strip_prefix(&[REGISTRY_MARK])?.split_first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*head))
+}
+
+/// Fingerprint and body of single-object encoding.
+pub(crate) fn single_object(bytes: &[u8]) -> Option<(Fingerprint, &[u8])> {
+    let (head, body) = bytes.strip_prefix(&SINGLE_OBJECT_MARK)?.split_first_chunk::<8>()?;
+    Some((Fingerprint(u64::from_le_bytes(*head)), body))
+}
+
+/// Decodes an event in either framing: directly with the writer's schema where it is one of ours, else by resolving
+/// the writer's schema to ours.
 ///
 /// # Errors
 /// Says what is wrong with the bytes. Never panics, whatever the bytes.
 pub fn decode(bytes: &[u8], ids: &impl SchemaIds) -> Result<Event, DecodeError> {
-    let (writer, mut body) = unframe(bytes, ids)?;
-    let name = writer.event_type.name();
-    // The library documents that it may panic where bytes and type disagree; a poison record is a dead letter, not a
-    // dead projector.
-    let event = catch_unwind(AssertUnwindSafe(|| read_direct(writer, &mut body)))
-        .map_err(|_| DecodeError::Panicked(name))?
-        .map_err(|source| DecodeError::Avro { name, source: Box::new(source) })?;
-    if !body.is_empty() {
-        return Err(DecodeError::TrailingBytes { name, count: body.len() });
+    let (schema, body) = unframe(bytes, ids)?;
+    match schema {
+        IdSchema::Ours(writer) => read(writer.event_type, body, |body| read_direct(writer, body)),
+        IdSchema::Foreign(foreign) => {
+            read(foreign.event_type, body, |body| read_resolving(&foreign.schema, foreign.event_type, body))
+        }
+    }
+}
+
+/// Decodes as [`decode`], and compares what a registry says with the record's header `ce_type`. Some of our schemas have
+/// the same fields: a registry that lost its storage and gave an id to another of them would turn logins into logouts.
+/// A header that names no event type of ours says nothing.
+///
+/// # Errors
+/// As [`decode`], and [`DecodeError::OtherType`].
+pub fn decode_checked(
+    bytes: &[u8],
+    ce_type: Option<&[u8]>,
+    ids: &impl SchemaIds,
+) -> Result<Event, DecodeError> {
+    let event = decode(bytes, ids)?;
+    if let (Some(id), Some(claimed)) = (schema_id(bytes), ce_type)
+        && let Some(named) = EventType::ALL.iter().find(|known| known.full_name().as_bytes() == claimed)
+        && *named != event.event_type()
+    {
+        return Err(DecodeError::OtherType { id, schema: event.event_type().name(), header: named.name() });
     }
     Ok(event)
 }
@@ -260,35 +323,41 @@ pub fn decode(bytes: &[u8], ids: &impl SchemaIds) -> Result<Event, DecodeError> 
 /// # Errors
 /// As [`decode`].
 pub fn decode_resolving(bytes: &[u8], ids: &impl SchemaIds) -> Result<Event, DecodeError> {
-    let (writer, mut body) = unframe(bytes, ids)?;
-    let name = writer.event_type.name();
-    catch_unwind(AssertUnwindSafe(|| read_resolving(writer, &mut body)))
-        .map_err(|_| DecodeError::Panicked(name))?
-        .map_err(|source| DecodeError::Avro { name, source: Box::new(source) })
+    let (schema, body) = unframe(bytes, ids)?;
+    let (event_type, schema) = match &schema {
+        IdSchema::Ours(writer) => (writer.event_type, writer.schema),
+        IdSchema::Foreign(foreign) => (foreign.event_type, &foreign.schema),
+    };
+    read(event_type, body, |body| read_resolving(schema, event_type, body))
 }
 
-fn unframe<'b>(
-    bytes: &'b [u8],
-    ids: &impl SchemaIds,
-) -> Result<(&'static WriterSchema, &'b [u8]), DecodeError> {
+fn unframe<'b>(bytes: &'b [u8], ids: &impl SchemaIds) -> Result<(IdSchema, &'b [u8]), DecodeError> {
     if bytes.len() > MAX_EVENT_BYTES {
         return Err(DecodeError::TooLarge(bytes.len()));
     }
-    let (fingerprint, body) = match bytes {
-        [0xC3, 0x01, rest @ ..] => {
-            let (head, body) = rest.split_first_chunk::<8>().ok_or(DecodeError::UnknownFraming)?;
-            (Fingerprint(u64::from_le_bytes(*head)), body)
-        }
-        [REGISTRY_MARK, rest @ ..] => {
-            let (head, body) = rest.split_first_chunk::<4>().ok_or(DecodeError::UnknownFraming)?;
-            let id = u32::from_be_bytes(*head);
-            (ids.fingerprint(id).ok_or(DecodeError::UnknownSchemaId(id))?, body)
-        }
-        _ => return Err(DecodeError::UnknownFraming),
-    };
-    let index =
-        REGISTRY.by_fingerprint.get(&fingerprint).ok_or(DecodeError::UnknownFingerprint(fingerprint))?;
-    Ok((&REGISTRY.all[*index], body))
+    if let Some((fingerprint, body)) = single_object(bytes) {
+        let ours = by_fingerprint(fingerprint).ok_or(DecodeError::UnknownFingerprint(fingerprint))?;
+        return Ok((IdSchema::Ours(ours), body));
+    }
+    let id = schema_id(bytes).ok_or(DecodeError::UnknownFraming)?;
+    Ok((ids.schema(id)?, &bytes[5..]))
+}
+
+/// Reads the whole body. The library documents that it may panic where bytes and type disagree; a poison record is a
+/// dead letter, not a dead projector.
+fn read(
+    event_type: EventType,
+    mut body: &[u8],
+    how: impl FnOnce(&mut &[u8]) -> Result<Event, apache_avro::Error>,
+) -> Result<Event, DecodeError> {
+    let name = event_type.name();
+    let event = catch_unwind(AssertUnwindSafe(|| how(&mut body)))
+        .map_err(|_| DecodeError::Panicked(name))?
+        .map_err(|source| DecodeError::Avro { name, source: Box::new(source) })?;
+    if !body.is_empty() {
+        return Err(DecodeError::TrailingBytes { name, count: body.len() });
+    }
+    Ok(event)
 }
 
 fn read_direct(writer: &WriterSchema, body: &mut &[u8]) -> Result<Event, apache_avro::Error> {
@@ -311,19 +380,35 @@ fn read_direct(writer: &WriterSchema, body: &mut &[u8]) -> Result<Event, apache_
     }
 }
 
-fn read_resolving(writer: &WriterSchema, body: &mut &[u8]) -> Result<Event, apache_avro::Error> {
+/// Bytes whose end is an error. The library takes a missing text or union for null where its values are read.
+struct Whole<'a, 'b>(&'a mut &'b [u8]);
+
+impl io::Read for Whole<'_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() && !into.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the record is cut"));
+        }
+        self.0.read(into)
+    }
+}
+
+fn read_resolving(
+    writer: &Schema,
+    event_type: EventType,
+    body: &mut &[u8],
+) -> Result<Event, apache_avro::Error> {
     fn get<T: DeserializeOwned + Into<Event>>(
         value: &apache_avro::types::Value,
     ) -> Result<Event, apache_avro::Error> {
         from_value::<T>(value).map(Into::into)
     }
     use crate::events as e;
-    let reader = GenericDatumReader::builder(writer.schema)
-        .reader_schema(current(writer.event_type).schema)
+    let reader = GenericDatumReader::builder(writer)
+        .reader_schema(current(event_type).schema)
         .human_readable(false)
         .build()?;
-    let value = reader.read_value(body)?;
-    match writer.event_type {
+    let value = reader.read_value(&mut Whole(body))?;
+    match event_type {
         EventType::LoginSucceeded => get::<e::LoginSucceeded>(&value),
         EventType::LoginFailed => get::<e::LoginFailed>(&value),
         EventType::LoggedOut => get::<e::LoggedOut>(&value),

@@ -186,7 +186,7 @@ macro_rules! events {
             /// Every event type.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// The name, as in the schema files and in `ce_type`.
+            /// The name, as in the schema files.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name)),+ }
@@ -227,6 +227,14 @@ events!(
     HostLoggedOff,
     HostLogonFailed,
 );
+
+impl EventType {
+    /// The name with its namespace, as schemas and `ce_type` have it.
+    #[must_use]
+    pub fn full_name(self) -> String {
+        format!("annals.{}", self.name())
+    }
+}
 
 impl Event {
     /// The personal data; `None` when it is sealed and no key opens it.

@@ -16,27 +16,27 @@ pub async fn run(config: &Config, command: AccountCommand) -> anyhow::Result<Exi
         AccountCommand::Add { email, customer, permissions, password_stdin: _ } => {
             let permissions = super::permissions(&permissions)?;
             let password = super::read_password()?;
-            let installation = Installation::open(config.data()?).await?;
+            let installation = Installation::open(config).await?;
             let account =
                 installation.access.add_account(&email, &customer, &permissions, password, &author).await?;
             installation.finish().await?;
             output::line(format!("added account {} (number {})", account.email, account.number))?;
         }
         AccountCommand::List { json } => {
-            let installation = Installation::open(config.data()?).await?;
+            let installation = Installation::open(config).await?;
             let accounts = installation.access.accounts().await?;
             installation.close().await;
             list(&accounts, json)?;
         }
         AccountCommand::Disable { email } => {
-            let installation = Installation::open(config.data()?).await?;
+            let installation = Installation::open(config).await?;
             installation.access.disable_account(&email, &author).await?;
             installation.finish().await?;
             output::line(format!("disabled account {email}"))?;
         }
         AccountCommand::Password { email, password_stdin: _ } => {
             let password = super::read_password()?;
-            let installation = Installation::open(config.data()?).await?;
+            let installation = Installation::open(config).await?;
             installation.access.set_password(&email, password, &author).await?;
             installation.finish().await?;
             output::line(format!("changed the password of {email}"))?;

@@ -13,14 +13,14 @@ use crate::output;
 pub async fn run(config: &Config, command: CustomerCommand) -> anyhow::Result<ExitCode> {
     match command {
         CustomerCommand::Add { name, time_zone } => {
-            let installation = Installation::create(config.data()?).await?;
+            let installation = Installation::create(config).await?;
             let customer =
                 installation.access.add_customer(&name, &time_zone, &Author::command_line()).await?;
             installation.finish().await?;
             output::line(format!("added customer {} ({})", customer.name, customer.id))?;
         }
         CustomerCommand::List { json } => {
-            let installation = Installation::open(config.data()?).await?;
+            let installation = Installation::open(config).await?;
             let customers = installation.access.customers().await?;
             installation.close().await;
             if json {

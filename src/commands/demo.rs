@@ -7,11 +7,11 @@ use std::time::Duration;
 use annals_access::{Author, Permission, Secret};
 use annals_producers::Publisher;
 use annals_producers::fleet::Fleet;
-use annals_store::DataDir;
 use anyhow::Context;
 use chrono::{TimeDelta, Utc};
 use uuid::Uuid;
 
+use crate::cli::ServerRole;
 use crate::config::Config;
 use crate::installation::Installation;
 use crate::output;
@@ -28,8 +28,8 @@ const BACKLOG: u32 = 5_000;
 pub async fn run(config: &Config, listen: SocketAddr, rate: u32) -> anyhow::Result<ExitCode> {
     let folder =
         tempfile::Builder::new().prefix("annals-demo-").tempdir().context("no temporary directory")?;
-    let directory = DataDir::create(folder.path())?;
-    let server = Server::start(config, directory, listen).await?;
+    let config = config.embedded_in(folder.path());
+    let server = Server::start(&config, listen, &ServerRole::ALL).await?;
     let password = Uuid::new_v4().simple().to_string();
     let customer = set_up(server.installation(), &password).await?;
     let publisher = server.installation().publisher();

@@ -22,7 +22,7 @@ pub async fn run(config: &Config, arguments: ImportArguments) -> anyhow::Result<
         ImportFormat::WindowsSecurity => Format::WindowsSecurity,
         ImportFormat::Cloudtrail => Format::Cloudtrail,
     };
-    let installation = Installation::open(config.data()?).await?;
+    let installation = Installation::open(config).await?;
     let customer = installation.access.find_customer(&arguments.customer).await?;
     let context = ImportContext { customer: customer.id, time_zone: arguments.time_zone };
     let publisher = installation.publisher();

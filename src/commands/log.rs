@@ -1,11 +1,13 @@
 //! `annals log`.
 
+mod copy;
+
 use std::io::Write;
 use std::process::ExitCode;
 
 use annals_bus::{Bus, Partition, ReadLimit, StoredRecord};
-use annals_schemas::codec::{self, NoRegistry};
-use annals_schemas::{Event, TOPICS, topics};
+use annals_schemas::registry::{self, KnownIds};
+use annals_schemas::{Event, Registry, TOPICS, codec, topics};
 use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
@@ -25,7 +27,10 @@ enum From {
 
 /// Runs the command.
 pub async fn run(config: &Config, command: LogCommand) -> anyhow::Result<ExitCode> {
-    let LogCommand::Dump { topic, from } = command;
+    let (topic, from) = match command {
+        LogCommand::Dump { topic, from } => (topic, from),
+        LogCommand::Copy { from, to, json } => return copy::run(&from, &to, json).await,
+    };
     let from = from.as_deref().map(parse_from).transpose()?.unwrap_or(From::Offset(0));
     if let Some(topic) = &topic
         && topics::find(topic).is_none()
@@ -33,8 +38,8 @@ pub async fn run(config: &Config, command: LogCommand) -> anyhow::Result<ExitCod
         let names = TOPICS.map(|topic| topic.name).join(", ");
         bail!("there is no topic `{topic}`; the topics are {names}");
     }
-    let installation = Installation::open(config.data()?).await?;
-    let result = dump(&*installation.bus, topic.as_deref(), &from).await;
+    let installation = Installation::open(config).await?;
+    let result = dump(&*installation.bus, installation.registry.as_deref(), topic.as_deref(), &from).await;
     installation.close().await;
     result?;
     Ok(ExitCode::SUCCESS)
@@ -60,7 +65,12 @@ pub fn parse_place(text: &str) -> Option<(Partition, u64)> {
     Some((Partition::new(topic, number.parse().ok()?), offset.parse().ok()?))
 }
 
-async fn dump(bus: &dyn Bus, topic: Option<&str>, from: &From) -> anyhow::Result<()> {
+async fn dump(
+    bus: &dyn Bus,
+    registry: Option<&Registry>,
+    topic: Option<&str>,
+    from: &From,
+) -> anyhow::Result<()> {
     if let From::Place(place, _) = from
         && !bus.partitions(&place.topic).await?.contains(place)
     {
@@ -74,22 +84,29 @@ async fn dump(bus: &dyn Bus, topic: Option<&str>, from: &From) -> anyhow::Result
                 From::Place(place, offset) if *place == partition => *offset,
                 From::Place(..) => continue,
             };
-            dump_partition(bus, &partition, start, end).await?;
+            dump_partition(bus, registry, &partition, start, end).await?;
         }
     }
     Ok(())
 }
 
 /// Prints up to the end as it was: a dump of a log that grows ends.
-async fn dump_partition(bus: &dyn Bus, partition: &Partition, start: u64, end: u64) -> anyhow::Result<()> {
+async fn dump_partition(
+    bus: &dyn Bus,
+    registry: Option<&Registry>,
+    partition: &Partition,
+    start: u64,
+    end: u64,
+) -> anyhow::Result<()> {
     let mut next = start;
     while next < end {
         let records = bus.read(partition, next, ReadLimit::default()).await?;
         let Some(last) = records.last() else { break };
         next = last.offset + 1;
+        let ids = registry::known_ids(registry, records.iter().map(|record| &*record.value)).await?;
         let mut text = Vec::new();
         for record in records.iter().filter(|record| record.offset < end) {
-            serde_json::to_writer(&mut text, &show(partition, record))?;
+            serde_json::to_writer(&mut text, &show(partition, record, &ids))?;
             text.push(b'\n');
         }
         std::io::stdout().lock().write_all(&text)?;
@@ -97,7 +114,7 @@ async fn dump_partition(bus: &dyn Bus, partition: &Partition, start: u64, end: u
     Ok(std::io::stdout().flush()?)
 }
 
-fn show(partition: &Partition, record: &StoredRecord) -> Value {
+fn show(partition: &Partition, record: &StoredRecord, ids: &KnownIds) -> Value {
     let mut line = json!({
         "position": format!("{partition}/{}", record.offset),
         "topic": &*partition.topic,
@@ -106,7 +123,7 @@ fn show(partition: &Partition, record: &StoredRecord) -> Value {
         "recorded_at": record.recorded_at.to_rfc3339_opts(SecondsFormat::Micros, true),
         "key": record.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()),
     });
-    match codec::decode(&record.value, &NoRegistry) {
+    match codec::decode(&record.value, ids) {
         Ok(event) => {
             line["event_type"] = event.event_type().name().into();
             line["event"] = show_event(&event);

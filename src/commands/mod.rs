@@ -3,6 +3,7 @@
 mod account;
 mod check_config;
 pub mod completions;
+mod control;
 mod customer;
 mod dead_letters;
 mod demo;
@@ -11,6 +12,9 @@ mod log;
 mod permission;
 mod rebuild;
 mod serve;
+mod status;
+mod store;
+mod topics;
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -28,7 +32,11 @@ const MAX_PASSWORD_INPUT_BYTES: u64 = 4_096;
 pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo { listen, rate } => demo::run(&config, listen, rate).await,
-        Command::Serve { listen } => serve::run(&config, listen).await,
+        Command::Serve { listen, roles } => serve::run(&config, listen, &roles).await,
+        Command::Status { json } => status::run(&config, json).await,
+        Command::Topics(command) => topics::run(&config, command).await,
+        Command::Control(command) => control::run(command).await,
+        Command::Store(command) => store::run(&config, command).await,
         Command::Customer(command) => customer::run(&config, command).await,
         Command::Account(command) => account::run(&config, command).await,
         Command::Permission(command) => permission::run(&config, command).await,

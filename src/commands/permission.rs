@@ -14,7 +14,7 @@ use crate::output;
 pub async fn run(config: &Config, command: PermissionCommand) -> anyhow::Result<ExitCode> {
     let (PermissionCommand::Grant(arguments) | PermissionCommand::Revoke(arguments)) = &command;
     let permissions = super::permissions(&arguments.permissions)?;
-    let installation = Installation::open(config.data()?).await?;
+    let installation = Installation::open(config).await?;
     let customer = match &arguments.customer {
         Some(customer) => customer.clone(),
         None => own_customer(&installation, &arguments.email).await?,

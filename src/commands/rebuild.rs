@@ -15,7 +15,7 @@ use crate::output;
 
 /// Runs the command.
 pub async fn run(config: &Config, view: &str) -> anyhow::Result<ExitCode> {
-    let installation = Installation::open(config.data()?).await?;
+    let installation = Installation::open(config).await?;
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     let mut progress = |progress: Progress| {
         bar.set_length(progress.total);

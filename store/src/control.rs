@@ -1,32 +1,44 @@
 //! The control database: opened and migrated here, filled by `access` (who may do what), `producers` (known ids) and
 //! [`generations`](crate::generations).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
+use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqlitePool;
-use sqlx::{SqlSafeStr, Sqlite, Transaction};
+use tokio::sync::{OnceCell, watch};
 
 use crate::error::Context;
+use crate::sql::{Dialect, Pool, Transaction};
 use crate::sqlite::{self, Durability};
-use crate::{DataDir, Result, StoreError};
+use crate::{DataDir, Place, Result, StoreError, changes};
 
 /// Connections to the control database in one process.
-const CONNECTIONS: u32 = 4;
+pub(crate) const CONNECTIONS: u32 = 4;
 
 /// Every migration, in order. Never changed once released; the migrator compares checksums.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "control", include_str!("../migrations/control/0001_control.sql"))];
+const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "control", include_str!("../migrations/control/0001_control.sql")),
+    (2, "many processes", include_str!("../migrations/control/0002_many_processes.sql")),
+];
 
-/// The control database.
+/// The same tables in PostgreSQL.
+#[cfg(feature = "postgres")]
+pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "control", include_str!("../migrations/control_postgres/0001_control.sql"))];
+
+/// The control database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ControlDb {
-    pool: SqlitePool,
-    path: PathBuf,
+    pool: Pool,
+    place: Place,
+    /// Looks for other processes' changes; begun when somebody asks first.
+    watch: Arc<OnceCell<watch::Receiver<u64>>>,
 }
 
 impl ControlDb {
-    /// Opens and migrates it. Several processes may do so at once.
+    /// Opens and migrates the embedded one. Several processes may do so at once.
     ///
     /// # Errors
     /// When it cannot be opened, or was migrated by a newer annals.
@@ -37,36 +49,46 @@ impl ControlDb {
         let options = sqlite::options(&path, Durability::Full, true);
         let pool = sqlite::pool(&path, options, CONNECTIONS).await?;
         migrate(&pool, &path).await?;
-        Ok(Self { pool, path })
+        Ok(Self::of(Pool::Sqlite(pool), Place::from(&path)))
+    }
+
+    pub(crate) fn of(pool: Pool, place: Place) -> Self {
+        Self { pool, place, watch: Arc::default() }
     }
 
     /// The pool, for reads.
     #[must_use]
-    pub fn pool(&self) -> &SqlitePool {
+    pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// The file, for messages.
+    /// Which language it speaks.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn dialect(&self) -> Dialect {
+        self.pool.dialect()
     }
 
-    /// Begins a transaction that will write. Taking the write lock at once means that it never fails half way
-    /// because another writer came first.
+    /// Where it is, for messages.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Begins a transaction that will write.
     ///
     /// # Errors
     /// When another writer holds the database for longer than the limit.
-    pub async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await.during(&self.path, "begin a change")
+    pub async fn begin(&self) -> Result<Transaction> {
+        self.pool.begin().await.during(&self.place, "begin a change")
     }
 
-    /// A number that changes whenever another connection committed a change. Cheap; for polling.
+    /// A receiver that changes whenever any process wrote an outbox entry or switched a generation. (With the embedded
+    /// engine, at any change.) All receivers of a process share one connection.
     ///
     /// # Errors
-    /// When the database cannot be read.
-    pub async fn data_version(connection: &mut sqlx::SqliteConnection, path: &Path) -> Result<i64> {
-        sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await.during(path, "look for changes")
+    /// When the control database cannot be reached.
+    pub async fn watch(&self) -> Result<watch::Receiver<u64>> {
+        self.watch.get_or_try_init(|| changes::watch(self)).await.cloned()
     }
 
     /// Closes every connection.
@@ -75,23 +97,30 @@ impl ControlDb {
     }
 }
 
-async fn migrate(pool: &SqlitePool, path: &Path) -> Result<()> {
-    let migrations = MIGRATIONS
+/// Migrations as the migrator takes them.
+pub(crate) fn migrator(migrations: &'static [(i64, &str, &str)]) -> Migrator {
+    let migrations = migrations
         .iter()
         .map(|&(version, name, sql)| {
             Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
         })
         .collect();
-    match Migrator::with_migrations(migrations).run(pool).await {
-        Ok(()) => Ok(()),
-        Err(
-            MigrateError::VersionMissing(_)
-            | MigrateError::VersionTooOld(..)
-            | MigrateError::VersionMismatch(_),
-        ) => Err(StoreError::NewerVersion(path.to_owned())),
-        Err(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
-            Err(StoreError::database(path, "migrate it", source))
+    Migrator::with_migrations(migrations)
+}
+
+/// What the migrator's error means.
+pub(crate) fn migrate_error(place: impl Into<Place>, error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::VersionMissing(_)
+        | MigrateError::VersionTooOld(..)
+        | MigrateError::VersionMismatch(_) => StoreError::NewerVersion(place.into()),
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
+            StoreError::database(place, "migrate it", source)
         }
-        Err(other) => Err(StoreError::database(path, "migrate it", sqlx::Error::Migrate(Box::new(other)))),
+        other => StoreError::database(place, "migrate it", sqlx::Error::Migrate(Box::new(other))),
     }
+}
+
+async fn migrate(pool: &SqlitePool, path: &Path) -> Result<()> {
+    migrator(SQLITE_MIGRATIONS).run(pool).await.map_err(|error| migrate_error(path, error))
 }

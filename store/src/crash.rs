@@ -4,7 +4,7 @@
 //! stderr; the test outside then kills the process with signal 9. In a release build the call is empty.
 
 /// Every point that the crash test visits. A test holds that each is reached.
-pub const POINTS: [&str; 10] = [
+pub const POINTS: [&str; 14] = [
     "append:before-commit",
     "append:after-commit",
     "import:before-known-ids",
@@ -15,6 +15,10 @@ pub const POINTS: [&str; 10] = [
     "projector:after-commit",
     "rebuild:before-switch",
     "rebuild:after-switch",
+    "copy:before-note",
+    "copy:after-append",
+    "copy:before-rename",
+    "copy:before-manifest",
 ];
 
 /// Holds this thread for ever when the environment names this point (debug builds only).

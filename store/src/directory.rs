@@ -33,7 +33,7 @@ pub enum Role {
 }
 
 impl Role {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Projector => "projector",
             Self::Rebuild => "rebuild",
@@ -69,13 +69,16 @@ impl DataDir {
     /// # Errors
     /// [`StoreError::NoDirectory`] when it is not, or [`StoreError::NotWritable`].
     pub fn open(path: &Path) -> Result<Self> {
-        match std::fs::metadata(path.join("control.db")) {
-            Ok(control) if control.is_file() => Self::create(path),
+        // With another store only the log is here.
+        let control = path.join("control.db");
+        let there = if control.exists() { control } else { path.join("log.db") };
+        match std::fs::metadata(there) {
+            Ok(database) if database.is_file() => Self::create(path),
             // Whoever may not look into it must not hear that it is not there.
             Err(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Err(io_error(path, source))
             }
-            _ => Err(StoreError::NoDirectory(path.to_owned())),
+            _ => Err(StoreError::NoDirectory(path.into())),
         }
     }
 
@@ -103,6 +106,24 @@ impl DataDir {
         self.path.join("views").join(format!("{view}.{generation}.db"))
     }
 
+    /// Removes a generation's file with what belongs to it. What is not there is fine; open files stay readable.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn remove_view(&self, view: &str, generation: i64) -> Result<()> {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut file = self.view_db(view, generation).into_os_string();
+            file.push(suffix);
+            match std::fs::remove_file(&file) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::Open { path: PathBuf::from(file).into(), source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The file that holds the operator's first password.
     #[must_use]
     pub fn operator_password(&self) -> PathBuf {
@@ -121,7 +142,7 @@ impl DataDir {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
                 let holder = Some(holder.trim().to_owned()).filter(|h| !h.is_empty());
-                return Err(StoreError::InUse { path: self.path.clone(), role: role.name(), holder });
+                return Err(StoreError::InUse { path: (&self.path).into(), role: role.name(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(io_error(&self.path, source)),
         }
@@ -170,10 +191,8 @@ impl DataDir {
 pub(crate) fn io_error(path: &Path, source: std::io::Error) -> StoreError {
     use std::io::ErrorKind;
     match source.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            StoreError::NotWritable(path.to_owned())
-        }
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::DiskFull(path.to_owned()),
-        _ => StoreError::Open { path: path.to_owned(), source },
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::NotWritable(path.into()),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::DiskFull(path.into()),
+        _ => StoreError::Open { path: path.into(), source },
     }
 }

@@ -1,53 +1,17 @@
 //! Readers that follow a view through its generations: a switch is seen by every process within a moment, and no
 //! request fails over it. A request keeps the generation that it began with.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::SqlitePool;
 use tokio::sync::watch;
 
+use crate::changes::POLL_INTERVAL;
 use crate::error::Context;
 use crate::generations::{self, Generation, State};
-use crate::sqlite::{self, Durability, SqliteViewStore};
-use crate::view_store::StoredPosition;
-use crate::{ControlDb, DataDir, Result, StoreError, Table, ViewStore};
-
-/// How often other processes' changes of the control tables are looked for.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Connections that read one view in one process.
-const READERS: u32 = 4;
-
-/// A receiver that changes whenever any process changed the control database. The task behind it ends with the last
-/// receiver.
-///
-/// # Errors
-/// When the control database cannot be opened.
-pub async fn watch_control(control: &ControlDb) -> Result<watch::Receiver<u64>> {
-    let path = control.path().to_owned();
-    let options = sqlite::options(&path, Durability::Full, false).pragma("query_only", "ON");
-    let mut connection = options.connect().await.during(&path, "watch it")?;
-    let (sender, receiver) = watch::channel(0);
-    tokio::spawn(async move {
-        let mut seen = None;
-        while !sender.is_closed() {
-            match ControlDb::data_version(&mut connection, &path).await {
-                Ok(version) if seen != Some(version) => {
-                    seen = Some(version);
-                    sender.send_modify(|count| *count += 1);
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "cannot look for changes of the control tables"),
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
-    });
-    Ok(receiver)
-}
+use crate::sql::{Pool, sql};
+use crate::view_store::{StoredPosition, stored_positions};
+use crate::{ControlDb, Database, Place, Result, StoreError, Table};
 
 /// A generation, open for reading.
 #[derive(Debug)]
@@ -55,15 +19,14 @@ pub struct GenerationReader {
     /// Which one.
     pub generation: Generation,
     /// Connections that cannot write.
-    pub pool: SqlitePool,
-    path: PathBuf,
+    pub pool: Pool,
+    place: Place,
 }
 
 impl GenerationReader {
-    async fn open(directory: &DataDir, view: &str, generation: Generation) -> Result<Self> {
-        let path = directory.view_db(view, generation.number);
-        let pool = SqliteViewStore::open_readers(&path, READERS).await?;
-        Ok(Self { generation, pool, path })
+    async fn open(database: &Database, view: &str, generation: Generation) -> Result<Self> {
+        let pool = database.readers(view, generation.number).await?;
+        Ok(Self { generation, pool, place: database.place(view, generation.number) })
     }
 
     /// How far this generation has folded the log.
@@ -71,8 +34,7 @@ impl GenerationReader {
     /// # Errors
     /// When the view cannot be read.
     pub async fn positions(&self) -> Result<Vec<StoredPosition>> {
-        let mut connection = self.pool.acquire().await.during(&self.path, "read positions")?;
-        sqlite::read_positions(&mut connection, &self.path).await
+        stored_positions(&self.pool, &self.place).await
     }
 
     /// Records that this generation could not decode.
@@ -80,11 +42,10 @@ impl GenerationReader {
     /// # Errors
     /// When the view cannot be read.
     pub async fn dead_letter_count(&self) -> Result<u64> {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_letters")
-            .fetch_one(&self.pool)
+        sql("SELECT count(*) FROM dead_letters")
+            .fetch_scalar(&self.pool)
             .await
-            .during(&self.path, "count dead letters")?;
-        Ok(count.unsigned_abs())
+            .during(&self.place, "count dead letters")
     }
 }
 
@@ -106,29 +67,42 @@ impl Drop for AbortOnDrop {
 }
 
 impl Followed {
-    /// Opens the active generation of a view, making an empty first one when there is none, and follows it.
+    /// Opens the active generation of a view and follows it. `make` makes an empty first one when there is none: for a
+    /// process that projects as well.
     ///
     /// # Errors
-    /// When it cannot be opened, or was made by a newer annals.
+    /// When it cannot be opened, or was made by a newer annals; [`StoreError::Gone`] when nobody has made it yet.
     pub async fn start(
         control: &ControlDb,
-        directory: &DataDir,
+        database: &Database,
         view: &'static str,
         version: i64,
-        tables: &[&'static Table],
+        make: Option<&[&'static Table]>,
     ) -> Result<Self> {
-        let active = generations::active_or_first(control, view, version).await?;
-        let path = directory.view_db(view, active.number);
+        let active = match make {
+            Some(tables) => {
+                let active = generations::active_or_first(control, view, version).await?;
+                if active.version <= version {
+                    // Lays the tables out when no projector did so yet.
+                    database.view_store(view, active.number, tables).await?.close().await;
+                }
+                active
+            }
+            None => generations::find(control, view, State::Active)
+                .await?
+                .ok_or_else(|| StoreError::Gone(control.place().clone()))?,
+        };
         if active.version > version {
-            return Err(StoreError::NewerVersion(path));
+            return Err(StoreError::NewerVersion(database.place(view, active.number)));
         }
-        // Lays the tables out when no projector did so yet.
-        SqliteViewStore::open(&path, tables).await?.close().await;
-        let reader = GenerationReader::open(directory, view, active).await?;
+        if active.version < version {
+            return Err(StoreError::Gone(database.place(view, active.number)));
+        }
+        let reader = GenerationReader::open(database, view, active).await?;
         let current = Arc::new(ArcSwap::from_pointee(reader));
-        let changes = watch_control(control).await?;
+        let changes = control.watch().await?;
         let task =
-            tokio::spawn(follow(control.clone(), directory.clone(), view, Arc::clone(&current), changes));
+            tokio::spawn(follow(control.clone(), database.clone(), view, Arc::clone(&current), changes));
         Ok(Self { view, current, _task: Arc::new(AbortOnDrop(task.abort_handle())) })
     }
 
@@ -156,7 +130,7 @@ async fn close_when_unused(old: Arc<GenerationReader>) {
 
 async fn follow(
     control: ControlDb,
-    directory: DataDir,
+    database: Database,
     view: &'static str,
     current: Arc<ArcSwap<GenerationReader>>,
     mut changes: watch::Receiver<u64>,
@@ -171,7 +145,7 @@ async fn follow(
             if active == current.load().generation {
                 return Ok(None);
             }
-            GenerationReader::open(&directory, view, active).await.map(Some)
+            GenerationReader::open(&database, view, active).await.map(Some)
         };
         match open.await {
             Ok(None) => {}

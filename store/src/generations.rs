@@ -2,9 +2,9 @@
 //! on the control database switches its readers over.
 
 use chrono::Utc;
-use sqlx::{Row, SqliteConnection};
 
 use crate::error::Context;
+use crate::sql::{Connection, Row, sql};
 use crate::{ControlDb, Result};
 
 /// One generation of a view.
@@ -28,7 +28,9 @@ pub enum State {
 }
 
 impl State {
-    fn as_str(self) -> &'static str {
+    /// As the control tables and `annals status` write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Building => "building",
             Self::Active => "active",
@@ -42,17 +44,19 @@ impl State {
 /// # Errors
 /// When the control database cannot be read.
 pub async fn find(control: &ControlDb, view: &str, state: State) -> Result<Option<Generation>> {
-    let row = sqlx::query(
+    let row = sql(
         "SELECT generation, version FROM generations WHERE view = ? AND state = ? ORDER BY generation DESC LIMIT 1",
     )
     .bind(view)
     .bind(state.as_str())
     .fetch_optional(control.pool())
     .await
-    .during(control.path(), "read generations")?;
-    row.map(|row| Ok(Generation { number: row.try_get(0)?, version: row.try_get(1)? }))
-        .transpose()
-        .during(control.path(), "read generations")
+    .during(control.place(), "read generations")?;
+    row.as_ref().map(generation).transpose().during(control.place(), "read generations")
+}
+
+fn generation(row: &Row) -> Result<Generation, sqlx::Error> {
+    Ok(Generation { number: row.get(0)?, version: row.get(1)? })
 }
 
 /// Every retired generation of `view`.
@@ -60,13 +64,11 @@ pub async fn find(control: &ControlDb, view: &str, state: State) -> Result<Optio
 /// # Errors
 /// When the control database cannot be read.
 pub async fn retired(control: &ControlDb, view: &str) -> Result<Vec<i64>> {
-    sqlx::query_scalar(
-        "SELECT generation FROM generations WHERE view = ? AND state = 'retired' ORDER BY generation",
-    )
-    .bind(view)
-    .fetch_all(control.pool())
-    .await
-    .during(control.path(), "read generations")
+    sql("SELECT generation FROM generations WHERE view = ? AND state = 'retired' ORDER BY generation")
+        .bind(view)
+        .fetch_scalars(control.pool())
+        .await
+        .during(control.place(), "read generations")
 }
 
 /// The active generation of `view`, made (empty, active) when the view has none yet.
@@ -78,24 +80,22 @@ pub async fn active_or_first(control: &ControlDb, view: &str, version: i64) -> R
         return Ok(active);
     }
     let mut tx = control.begin().await?;
-    sqlx::query(
-        "INSERT INTO generations (view, generation, version, state, created_at, activated_at)
+    sql("INSERT INTO generations (view, generation, version, state, created_at, activated_at)
          SELECT ?1, 1 + coalesce(max(generation), 0), ?2, 'active', ?3, ?3 FROM generations WHERE view = ?1
-         ON CONFLICT DO NOTHING",
-    )
+         ON CONFLICT DO NOTHING")
     .bind(view)
     .bind(version)
-    .bind(Utc::now().timestamp_micros())
-    .execute(&mut *tx)
+    .bind(Utc::now())
+    .execute(&mut tx)
     .await
-    .during(control.path(), "make a generation")?;
-    let row = sqlx::query("SELECT generation, version FROM generations WHERE view = ? AND state = 'active'")
+    .during(control.place(), "make a generation")?;
+    let row = sql("SELECT generation, version FROM generations WHERE view = ? AND state = 'active'")
         .bind(view)
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await
-        .during(control.path(), "make a generation")?;
-    tx.commit().await.during(control.path(), "make a generation")?;
-    Ok(Generation { number: row.get(0), version: row.get(1) })
+        .during(control.place(), "make a generation")?;
+    tx.commit().await.during(control.place(), "make a generation")?;
+    generation(&row).during(control.place(), "make a generation")
 }
 
 /// Begins a new generation of `view`. One that was being built before, and was left, is retired.
@@ -104,23 +104,21 @@ pub async fn active_or_first(control: &ControlDb, view: &str, version: i64) -> R
 /// When the control database cannot be written.
 pub async fn begin_building(control: &ControlDb, view: &str, version: i64) -> Result<Generation> {
     let mut tx = control.begin().await?;
-    sqlx::query("UPDATE generations SET state = 'retired' WHERE view = ? AND state = 'building'")
+    sql("UPDATE generations SET state = 'retired' WHERE view = ? AND state = 'building'")
         .bind(view)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await
-        .during(control.path(), "begin a generation")?;
-    let number: i64 = sqlx::query_scalar(
-        "INSERT INTO generations (view, generation, version, state, created_at)
+        .during(control.place(), "begin a generation")?;
+    let number: i64 = sql("INSERT INTO generations (view, generation, version, state, created_at)
          SELECT ?1, 1 + coalesce(max(generation), 0), ?2, 'building', ?3 FROM generations WHERE view = ?1
-         RETURNING generation",
-    )
+         RETURNING generation")
     .bind(view)
     .bind(version)
-    .bind(Utc::now().timestamp_micros())
-    .fetch_one(&mut *tx)
+    .bind(Utc::now())
+    .fetch_scalar(&mut tx)
     .await
-    .during(control.path(), "begin a generation")?;
-    tx.commit().await.during(control.path(), "begin a generation")?;
+    .during(control.place(), "begin a generation")?;
+    tx.commit().await.during(control.place(), "begin a generation")?;
     Ok(Generation { number, version })
 }
 
@@ -129,22 +127,22 @@ pub async fn begin_building(control: &ControlDb, view: &str, version: i64) -> Re
 /// # Errors
 /// When the control database cannot be written.
 pub async fn switch(
-    connection: &mut SqliteConnection,
+    mut connection: Connection<'_>,
     control: &ControlDb,
     view: &str,
     generation: i64,
 ) -> Result<()> {
-    for sql in [
-        "UPDATE generations SET state = 'retired' WHERE view = ?1 AND state = 'active' AND generation <> ?2",
-        "UPDATE generations SET state = 'active', activated_at = CAST(unixepoch('subsec') * 1000000 AS INTEGER)
-         WHERE view = ?1 AND generation = ?2",
-    ] {
-        sqlx::query(sql)
+    let retire =
+        "UPDATE generations SET state = 'retired' WHERE view = ? AND state = 'active' AND generation <> ?";
+    let activate =
+        "UPDATE generations SET state = 'active', activated_at = ? WHERE view = ? AND generation = ?";
+    for statement in [sql(retire), sql(activate).bind(Utc::now())] {
+        statement
             .bind(view)
             .bind(generation)
-            .execute(&mut *connection)
+            .execute(&mut connection)
             .await
-            .during(control.path(), "switch generations")?;
+            .during(control.place(), "switch generations")?;
     }
     Ok(())
 }
@@ -154,11 +152,32 @@ pub async fn switch(
 /// # Errors
 /// When the control database cannot be written.
 pub async fn forget(control: &ControlDb, view: &str, generation: i64) -> Result<()> {
-    sqlx::query("DELETE FROM generations WHERE view = ? AND generation = ? AND state = 'retired'")
+    sql("DELETE FROM generations WHERE view = ? AND generation = ? AND state = 'retired'")
         .bind(view)
         .bind(generation)
         .execute(control.pool())
         .await
-        .during(control.path(), "forget a generation")?;
+        .during(control.place(), "forget a generation")?;
     Ok(())
+}
+
+/// Every generation of `view` with what it is for, oldest first.
+///
+/// # Errors
+/// When the control database cannot be read.
+pub async fn all(control: &ControlDb, view: &str) -> Result<Vec<(Generation, State)>> {
+    let rows = sql("SELECT generation, version, state FROM generations WHERE view = ? ORDER BY generation")
+        .bind(view)
+        .fetch_all(control.pool())
+        .await
+        .during(control.place(), "read generations")?;
+    let read = |row: &Row| {
+        let state = match row.get::<String>(2)?.as_str() {
+            "active" => State::Active,
+            "building" => State::Building,
+            _ => State::Retired,
+        };
+        Ok((generation(row)?, state))
+    };
+    rows.iter().map(read).collect::<Result<_, sqlx::Error>>().during(control.place(), "read generations")
 }

@@ -6,22 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::DateTime;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Arguments, AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction};
+use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::dictionary::{Cache, Key};
 use crate::error::Context;
-use crate::table::{OnConflict, Rows, Table, Value};
+use crate::sql::{Connection, Pool, sqlite_arguments as arguments};
+use crate::table::{Column, ColumnKind, OnConflict, Rows, Table, Value};
 use crate::view_store::{
-    Advance, Connection, DeadLetter, Partition, StoredPosition, ViewStore, ViewTransaction,
+    Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, keep_dead_letters,
+    stored_dead_letters, stored_positions,
 };
-use crate::{Result, StoreError};
+use crate::{Place, Result, StoreError, address};
 
 /// How long a statement waits for another writer before it says that the database is busy.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -119,6 +119,14 @@ pub async fn is_usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::
     Ok(!sqlx::Connection::is_in_transaction(connection))
 }
 
+/// A number that changes whenever another connection committed a change. Cheap; for polling.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn data_version(connection: &mut SqliteConnection, place: impl Into<Place>) -> Result<i64> {
+    sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await.during(place, "look for changes")
+}
+
 /// One generation of one view in its own file.
 pub struct SqliteViewStore {
     path: PathBuf,
@@ -162,7 +170,7 @@ impl SqliteViewStore {
             .await
             .during(&self.path, "read its version")?;
         if version > LAYOUT_VERSION {
-            return Err(StoreError::NewerVersion(self.path.clone()));
+            return Err(StoreError::NewerVersion((&self.path).into()));
         }
         if version == 0 {
             for statement in LAYOUT {
@@ -181,32 +189,44 @@ impl SqliteViewStore {
     /// Opens a pool for the queries of a generation. It never writes.
     ///
     /// # Errors
-    /// When the file cannot be opened.
-    pub async fn open_readers(path: &Path, connections: u32) -> Result<SqlitePool> {
+    /// When the file cannot be opened, and [`StoreError::Gone`] when somebody is still laying it out.
+    pub async fn open_readers(path: &Path, connections: u32) -> Result<Pool> {
         let options = options(path, Durability::Normal, false)
             .pragma("query_only", "ON")
             // A page of rows comes over in one go: every full buffer costs two switches between threads.
             .row_buffer_size(ROW_BUFFER);
-        pool(path, options, connections).await
+        let readers = pool(path, options, connections).await?;
+        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(&readers)
+            .await
+            .during(path, "read its version")?;
+        if version == 0 {
+            return Err(StoreError::Gone(path.into()));
+        }
+        Ok(Pool::Sqlite(readers))
     }
 }
 
 #[async_trait]
 impl ViewStore for SqliteViewStore {
     async fn positions(&self) -> Result<Vec<StoredPosition>> {
-        let mut connection = self.writer.acquire().await.during(&self.path, "read positions")?;
-        read_positions(&mut connection, &self.path).await
+        stored_positions(&Pool::Sqlite(self.writer.clone()), &Place::from(&self.path)).await
     }
 
-    async fn incarnation(&self) -> Result<Option<Uuid>> {
-        sqlx::query_scalar("SELECT value FROM marks WHERE key = 'incarnation'")
-            .fetch_optional(&self.writer)
+    async fn incarnations(&self) -> Result<Vec<(String, Uuid)>> {
+        let rows = sqlx::query("SELECT substr(key, 13), value FROM marks WHERE key LIKE 'incarnation:%'")
+            .fetch_all(&self.writer)
             .await
-            .during(&self.path, "read the incarnation")
+            .during(&self.path, "read the incarnations")?;
+        rows.iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<Result<_, sqlx::Error>>()
+            .during(&self.path, "read the incarnations")
     }
 
-    async fn bind_incarnation(&self, incarnation: Uuid) -> Result<()> {
-        sqlx::query("INSERT INTO marks (key, value) VALUES ('incarnation', ?) ON CONFLICT DO NOTHING")
+    async fn bind_incarnation(&self, topic: &str, incarnation: Uuid) -> Result<()> {
+        sqlx::query("INSERT INTO marks (key, value) VALUES ('incarnation:' || ?, ?) ON CONFLICT DO NOTHING")
+            .bind(topic)
             .bind(incarnation)
             .execute(&self.writer)
             .await
@@ -217,6 +237,15 @@ impl ViewStore for SqliteViewStore {
     async fn begin(&self) -> Result<Box<dyn ViewTransaction>> {
         let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.during(&self.path, "begin a batch")?;
         Ok(Box::new(SqliteViewTransaction { path: self.path.clone(), tx }))
+    }
+
+    async fn fence(&self) -> Result<Box<dyn ViewTransaction>> {
+        // The write lock is the whole file's.
+        self.begin().await
+    }
+
+    fn lanes(&self) -> usize {
+        1
     }
 
     async fn resolve(&self, dictionary: &'static Table, keys: &[Key]) -> Result<Vec<i64>> {
@@ -241,7 +270,7 @@ impl ViewStore for SqliteViewStore {
             .iter()
             .map(|key| found.get(key).copied().or_else(|| cache.get(key)))
             .collect::<Option<Vec<i64>>>()
-            .ok_or_else(|| StoreError::Damaged(self.path.clone()))?;
+            .ok_or_else(|| StoreError::Damaged((&self.path).into()))?;
         for (key, id) in found {
             cache.insert(key, id);
         }
@@ -249,18 +278,7 @@ impl ViewStore for SqliteViewStore {
     }
 
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>> {
-        let rows = sqlx::query(
-            "SELECT topic, partition, \"offset\", recorded_at, reason, bytes FROM dead_letters
-             ORDER BY topic, partition, \"offset\" LIMIT ?",
-        )
-        .bind(limit)
-        .fetch_all(&self.writer)
-        .await
-        .during(&self.path, "read dead letters")?;
-        rows.iter()
-            .map(dead_letter)
-            .collect::<Result<_, sqlx::Error>>()
-            .during(&self.path, "read dead letters")
+        stored_dead_letters(&Pool::Sqlite(self.writer.clone()), &Place::from(&self.path), limit).await
     }
 
     async fn dead_letter_count(&self) -> Result<u64> {
@@ -293,37 +311,7 @@ struct SqliteViewTransaction {
 #[async_trait]
 impl ViewTransaction for SqliteViewTransaction {
     async fn advance(&mut self, moves: &[Advance]) -> Result<()> {
-        let retired: Option<i64> = sqlx::query_scalar("SELECT 1 FROM marks WHERE key = 'retired'")
-            .fetch_optional(&mut *self.tx)
-            .await
-            .during(&self.path, "move positions")?;
-        if retired.is_some() {
-            return Err(StoreError::Fenced(self.path.clone()));
-        }
-        let mut moves: Vec<&Advance> = moves.iter().collect();
-        moves.sort_by(|a, b| a.partition.cmp(&b.partition));
-        for step in moves {
-            // A position that is not stored yet stands at 0, whatever offset the log begins with.
-            let moved = sqlx::query(
-                "INSERT INTO positions (topic, partition, next_offset, last_event_id) SELECT ?1, ?2, ?4, ?5
-                 WHERE ?3 = 0 OR EXISTS (SELECT 1 FROM positions WHERE topic = ?1 AND partition = ?2)
-                 ON CONFLICT (topic, partition) DO UPDATE
-                 SET next_offset = excluded.next_offset, last_event_id = excluded.last_event_id
-                 WHERE next_offset = ?3",
-            )
-            .bind(step.partition.topic.as_ref())
-            .bind(step.partition.number)
-            .bind(step.from.cast_signed())
-            .bind(step.to.cast_signed())
-            .bind(step.last_event_id)
-            .execute(&mut *self.tx)
-            .await
-            .during(&self.path, "move positions")?;
-            if moved.rows_affected() != 1 {
-                return Err(StoreError::Fenced(self.path.clone()));
-            }
-        }
-        Ok(())
+        advance(Connection::Sqlite(&mut self.tx), &Place::from(&self.path), moves).await
     }
 
     fn connection(&mut self) -> Connection<'_> {
@@ -338,19 +326,7 @@ impl ViewTransaction for SqliteViewTransaction {
     }
 
     async fn write_dead_letters(&mut self, letters: &[DeadLetter]) -> Result<()> {
-        for letter in letters {
-            sqlx::query("INSERT INTO dead_letters VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
-                .bind(letter.partition.topic.as_ref())
-                .bind(letter.partition.number)
-                .bind(letter.offset.cast_signed())
-                .bind(letter.recorded_at.timestamp_micros())
-                .bind(&letter.reason)
-                .bind(&letter.bytes)
-                .execute(&mut *self.tx)
-                .await
-                .during(&self.path, "keep a dead letter")?;
-        }
-        Ok(())
+        keep_dead_letters(Connection::Sqlite(&mut self.tx), &Place::from(&self.path), letters).await
     }
 
     async fn retire(&mut self) -> Result<()> {
@@ -362,44 +338,13 @@ impl ViewTransaction for SqliteViewTransaction {
     }
 
     async fn positions(&mut self) -> Result<Vec<StoredPosition>> {
-        read_positions(&mut self.tx, &self.path).await
+        stored_positions(Connection::Sqlite(&mut self.tx), &Place::from(&self.path)).await
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
         let Self { path, tx } = *self;
         tx.commit().await.during(&path, "commit a batch")
     }
-}
-
-pub(crate) async fn read_positions(
-    connection: &mut SqliteConnection,
-    path: &Path,
-) -> Result<Vec<StoredPosition>> {
-    let rows =
-        sqlx::query("SELECT topic, partition, next_offset, last_event_id FROM positions ORDER BY 1, 2")
-            .fetch_all(connection)
-            .await
-            .during(path, "read positions")?;
-    rows.iter()
-        .map(|row| {
-            Ok(StoredPosition {
-                partition: Partition::new(row.try_get("topic")?, row.try_get("partition")?),
-                next_offset: row.try_get::<i64, _>("next_offset")?.unsigned_abs(),
-                last_event_id: row.try_get("last_event_id")?,
-            })
-        })
-        .collect::<Result<_, sqlx::Error>>()
-        .during(path, "read positions")
-}
-
-fn dead_letter(row: &sqlx::sqlite::SqliteRow) -> Result<DeadLetter, sqlx::Error> {
-    Ok(DeadLetter {
-        partition: Partition::new(row.try_get(0)?, row.try_get(1)?),
-        offset: row.try_get::<i64, _>(2)?.unsigned_abs(),
-        recorded_at: DateTime::from_timestamp_micros(row.try_get(3)?).unwrap_or_default(),
-        reason: row.try_get(4)?,
-        bytes: row.try_get(5)?,
-    })
 }
 
 /// Writes rows with as few statements as the engine's limits allow.
@@ -454,39 +399,27 @@ async fn fill_dictionary(
     let rows =
         sqlx::query_with(AssertSqlSafe(select), values()?).persistent(false).fetch_all(connection).await?;
     for row in rows {
-        let key = dictionary
-            .written_columns()
-            .map(|column| read_value(&row, column.name))
-            .collect::<Result<_, _>>()?;
+        let key =
+            dictionary.written_columns().map(|column| read_value(&row, column)).collect::<Result<_, _>>()?;
         found.insert(key, row.try_get("id")?);
     }
     Ok(())
 }
 
-fn read_value(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<Value, sqlx::Error> {
-    use sqlx::{TypeInfo, ValueRef};
-    let raw = row.try_get_raw(column)?;
-    if raw.is_null() {
+fn read_value(row: &sqlx::sqlite::SqliteRow, column: &Column) -> Result<Value, sqlx::Error> {
+    use sqlx::ValueRef;
+    if row.try_get_raw(column.name)?.is_null() {
         return Ok(Value::Null);
     }
-    Ok(match raw.type_info().name() {
-        "INTEGER" => Value::Integer(row.try_get(column)?),
-        "TEXT" => Value::Text(row.try_get::<String, _>(column)?.into()),
-        _ => Value::Bytes(row.try_get(column)?),
+    Ok(match column.kind {
+        ColumnKind::Text => Value::Text(row.try_get::<String, _>(column.name)?.into()),
+        ColumnKind::Bytes => Value::Bytes(row.try_get(column.name)?),
+        ColumnKind::Uuid => Value::Uuid(row.try_get(column.name)?),
+        ColumnKind::Address => Value::Address(
+            address::from_bytes(row.try_get(column.name)?)
+                .ok_or_else(|| sqlx::Error::Decode("an address has 16 bytes".into()))?,
+        ),
+        ColumnKind::Timestamp => Value::Time(row.try_get(column.name)?),
+        _ => Value::Integer(row.try_get(column.name)?),
     })
-}
-
-fn arguments<'v>(values: impl Iterator<Item = &'v Value>) -> Result<SqliteArguments, sqlx::Error> {
-    let mut arguments = SqliteArguments::default();
-    arguments.reserve(values.size_hint().0, 0);
-    for value in values {
-        match value {
-            Value::Null => arguments.add(None::<i64>),
-            Value::Integer(number) => arguments.add(*number),
-            Value::Text(text) => arguments.add(text.clone()),
-            Value::Bytes(bytes) => arguments.add(bytes.clone()),
-        }
-        .map_err(sqlx::Error::Encode)?;
-    }
-    Ok(arguments)
 }

@@ -2,22 +2,105 @@
 //!
 //! Views describe their tables once; nothing outside this crate writes SQL that creates or fills one.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// A value on its way into a table. The column says how the engine keeps it.
+/// Earliest time that every engine can keep: the first whole day of PostgreSQL's `timestamptz`, 4713 years before our
+/// era. Earlier ones become it, on every engine.
+pub(crate) const EARLIEST_MICROS: i64 = -210_866_716_800_000_000;
+
+/// Latest time that can be read again: the last one of [`DateTime`]. Later ones become it, on every engine.
+pub(crate) const LATEST_MICROS: i64 = 8_210_266_876_799_999_999;
+
+/// A time as every engine keeps it and every reader reads it.
+pub(crate) fn storable_micros(micros: i64) -> i64 {
+    micros.clamp(EARLIEST_MICROS, LATEST_MICROS)
+}
+
+/// A value on its way to a database. Each engine has its own form of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Value {
     /// Nothing.
     Null,
-    /// A number, a time in microseconds, a surrogate id.
+    /// A number or a surrogate id.
     Integer(i64),
     /// A text.
     Text(Arc<str>),
-    /// Bytes: a UUID, an address, an encoded record.
+    /// Bytes.
     Bytes(Vec<u8>),
+    /// A UUID.
+    Uuid(Uuid),
+    /// A time in microseconds since 1970, UTC.
+    Time(i64),
+    /// An IP address.
+    Address(IpAddr),
+    /// Numbers, for `= ANY(?)`.
+    Integers(Vec<i64>),
+    /// Texts, for `= ANY(?)`.
+    Texts(Vec<String>),
+    /// UUIDs, for `= ANY(?)`.
+    Uuids(Vec<Uuid>),
+}
+
+impl From<i32> for Value {
+    fn from(value: i32) -> Self {
+        Self::Integer(value.into())
+    }
+}
+
+impl From<u32> for Value {
+    fn from(value: u32) -> Self {
+        Self::Integer(value.into())
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Bytes(value)
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(value: &[u8]) -> Self {
+        Self::Bytes(value.to_vec())
+    }
+}
+
+impl From<&String> for Value {
+    fn from(value: &String) -> Self {
+        Self::Text(storable(value))
+    }
+}
+
+impl From<IpAddr> for Value {
+    fn from(value: IpAddr) -> Self {
+        // One address has one form, on every engine: the mapped one is the plain one.
+        Self::Address(value.to_canonical())
+    }
+}
+
+impl From<Vec<i64>> for Value {
+    fn from(value: Vec<i64>) -> Self {
+        Self::Integers(value)
+    }
+}
+
+impl From<Vec<String>> for Value {
+    fn from(mut value: Vec<String>) -> Self {
+        for text in value.iter_mut().filter(|text| text.contains('\0')) {
+            *text = text.replace('\0', "\u{FFFD}");
+        }
+        Self::Texts(value)
+    }
+}
+
+impl From<Vec<Uuid>> for Value {
+    fn from(value: Vec<Uuid>) -> Self {
+        Self::Uuids(value)
+    }
 }
 
 impl From<i64> for Value {
@@ -26,27 +109,32 @@ impl From<i64> for Value {
     }
 }
 
+/// A text as every engine can keep and compare it: PostgreSQL's have no U+0000.
+fn storable(text: &str) -> Arc<str> {
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}").into() } else { text.into() }
+}
+
 impl From<&str> for Value {
     fn from(value: &str) -> Self {
-        Self::Text(value.into())
+        Self::Text(storable(value))
     }
 }
 
 impl From<String> for Value {
     fn from(value: String) -> Self {
-        Self::Text(value.into())
+        Self::Text(storable(&value))
     }
 }
 
 impl From<Uuid> for Value {
     fn from(value: Uuid) -> Self {
-        Self::Bytes(value.into_bytes().to_vec())
+        Self::Uuid(value)
     }
 }
 
 impl From<DateTime<Utc>> for Value {
     fn from(value: DateTime<Utc>) -> Self {
-        Self::Integer(value.timestamp_micros())
+        Self::Time(storable_micros(value.timestamp_micros()))
     }
 }
 
@@ -59,8 +147,12 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// The table's own surrogate id, given by the engine; never written.
+    /// The table's own surrogate id, given by the engine; never written. For dictionaries: it has 32 bits in PostgreSQL,
+    /// as [`ColumnKind::DictionaryId`] has.
     RowId,
+    /// The engine's own number of a row, under the name of the column; never written, and of no meaning beyond one
+    /// snapshot. PostgreSQL has one already (`ctid`) and makes no column.
+    RowNumber,
     /// A UUID.
     Uuid,
     /// A 64-bit number.
@@ -73,10 +165,31 @@ pub enum ColumnKind {
     Timestamp,
     /// A text, compared by bytes.
     Text,
-    /// An IP address as 16 bytes.
+    /// An IP address.
     Address,
     /// Bytes.
     Bytes,
+}
+
+impl ColumnKind {
+    /// Whether a column of this kind can hold the value.
+    fn takes(self, value: &Value) -> bool {
+        match value {
+            Value::Null => true,
+            Value::Integer(_) => {
+                matches!(
+                    self,
+                    Self::RowId | Self::RowNumber | Self::Integer | Self::SmallInteger | Self::DictionaryId
+                )
+            }
+            Value::Text(_) => self == Self::Text,
+            Value::Bytes(_) => self == Self::Bytes,
+            Value::Uuid(_) => self == Self::Uuid,
+            Value::Time(_) => self == Self::Timestamp,
+            Value::Address(_) => self == Self::Address,
+            Value::Integers(_) | Value::Texts(_) | Value::Uuids(_) => false,
+        }
+    }
 }
 
 /// A column.
@@ -120,7 +233,7 @@ pub struct Table {
     pub name: &'static str,
     /// Columns in order.
     pub columns: &'static [Column],
-    /// The key that makes a row the same row.
+    /// The key that makes a row the same row. None of its columns may be null: engines take two nulls for different.
     pub unique: &'static [&'static str],
     /// Further indexes.
     pub indexes: &'static [Index],
@@ -138,7 +251,7 @@ pub enum OnConflict {
 /// Rows on their way into one table, flat.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    width: usize,
+    kinds: Vec<ColumnKind>,
     values: Vec<Value>,
 }
 
@@ -146,19 +259,21 @@ impl Rows {
     /// No rows yet.
     #[must_use]
     pub fn new(table: &Table) -> Self {
-        Self { width: table.written_columns().count(), values: Vec::new() }
+        Self { kinds: table.written_columns().map(|column| column.kind).collect(), values: Vec::new() }
     }
 
     /// Adds a row: a value for each column but the surrogate id, in order.
     pub fn push<const N: usize>(&mut self, row: [Value; N]) {
-        assert_eq!(N, self.width, "a row has a value for each column");
+        assert_eq!(N, self.kinds.len(), "a row has a value for each column");
+        // SQLite would take some that PostgreSQL does not.
+        debug_assert!(self.kinds.iter().zip(&row).all(|(kind, value)| kind.takes(value)), "{row:?}");
         self.values.extend(row);
     }
 
     /// How many rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.values.len() / self.width
+        self.values.len() / self.width()
     }
 
     /// Whether there are none.
@@ -169,18 +284,18 @@ impl Rows {
 
     /// Takes the rows in pieces of at most `rows` rows.
     pub(crate) fn chunks(&self, rows: usize) -> impl Iterator<Item = &[Value]> {
-        self.values.chunks(rows * self.width)
+        self.values.chunks(rows * self.width())
     }
 
     pub(crate) fn width(&self) -> usize {
-        self.width
+        self.kinds.len()
     }
 }
 
 impl Table {
     /// The columns that a row brings.
     pub fn written_columns(&self) -> impl Iterator<Item = &Column> {
-        self.columns.iter().filter(|column| column.kind != ColumnKind::RowId)
+        self.columns.iter().filter(|column| !matches!(column.kind, ColumnKind::RowId | ColumnKind::RowNumber))
     }
 
     /// The statements that create the table and its indexes in SQLite.
@@ -235,7 +350,7 @@ impl Table {
 
 fn sqlite_type(kind: ColumnKind) -> &'static str {
     match kind {
-        ColumnKind::RowId => "INTEGER PRIMARY KEY",
+        ColumnKind::RowId | ColumnKind::RowNumber => "INTEGER PRIMARY KEY",
         ColumnKind::Integer | ColumnKind::SmallInteger | ColumnKind::DictionaryId | ColumnKind::Timestamp => {
             "INTEGER"
         }
@@ -287,7 +402,7 @@ mod tests {
     fn rows_are_cut_into_pieces_of_whole_rows() {
         let mut rows = Rows::new(&TABLE);
         for n in 0..5 {
-            rows.push([Value::Integer(n), Value::Null]);
+            rows.push([Uuid::from_u128(n).into(), Value::Null]);
         }
         assert_eq!(rows.len(), 5);
         assert_eq!(rows.chunks(2).map(<[Value]>::len).collect::<Vec<_>>(), [4, 4, 2]);

@@ -9,8 +9,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::error::Context;
+use crate::sql::{Connection, On, sql};
 use crate::table::{OnConflict, Rows, Table};
-use crate::{Result, dictionary};
+use crate::{Place, Result, StoreError, dictionary};
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,26 +76,28 @@ pub struct DeadLetter {
     pub bytes: Vec<u8>,
 }
 
-/// A connection for a view's hand-written reads.
-pub enum Connection<'c> {
-    /// The embedded engine.
-    Sqlite(&'c mut sqlx::SqliteConnection),
-}
-
 /// One generation of one view, open for folding.
 #[async_trait]
 pub trait ViewStore: Send + Sync {
     /// All positions of this generation. A partition that is not in the list was never folded.
     async fn positions(&self) -> Result<Vec<StoredPosition>>;
 
-    /// The log's incarnation that this generation was folded from; `None` before the first batch.
-    async fn incarnation(&self) -> Result<Option<Uuid>>;
+    /// The incarnation of each topic that this generation was folded from; empty before the first batch.
+    async fn incarnations(&self) -> Result<Vec<(String, Uuid)>>;
 
-    /// Binds this generation to a log's incarnation. Does nothing when it is bound already.
-    async fn bind_incarnation(&self, incarnation: Uuid) -> Result<()>;
+    /// Binds this generation to the incarnation of a topic. Does nothing when it is bound already.
+    async fn bind_incarnation(&self, topic: &str, incarnation: Uuid) -> Result<()>;
 
-    /// Opens the transaction of one batch. It waits for another writer, but not longer than the engine's limit.
+    /// Opens the transaction of one batch. It waits for another writer of the same partitions, but not longer than the
+    /// engine's limit.
     async fn begin(&self) -> Result<Box<dyn ViewTransaction>>;
+
+    /// Opens a transaction that keeps every other writer of this generation out until it ends, after those that are
+    /// under way have ended.
+    async fn fence(&self) -> Result<Box<dyn ViewTransaction>>;
+
+    /// How many transactions of different partitions may run at once with profit.
+    fn lanes(&self) -> usize;
 
     /// Resolves dictionary keys to surrogate ids, adding those that are new. Not part of any batch's transaction:
     /// dictionaries are append-only and shared.
@@ -140,4 +144,106 @@ pub trait ViewTransaction: Send {
 
     /// Makes it all durable at once.
     async fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// The positions that a generation holds, in order.
+pub(crate) async fn stored_positions<'e>(
+    on: impl Into<On<'e>>,
+    place: &Place,
+) -> Result<Vec<StoredPosition>> {
+    let rows = sql("SELECT topic, partition, next_offset, last_event_id FROM positions ORDER BY 1, 2")
+        .fetch_all(on)
+        .await
+        .during(place, "read positions")?;
+    rows.iter()
+        .map(|row| {
+            Ok(StoredPosition {
+                partition: Partition::new(&row.get::<String>(0)?, row.get(1)?),
+                next_offset: row.get(2)?,
+                last_event_id: row.get(3)?,
+            })
+        })
+        .collect::<Result<_, sqlx::Error>>()
+        .during(place, "read positions")
+}
+
+/// Dead letters of a generation in log order, at most `limit`.
+pub(crate) async fn stored_dead_letters<'e>(
+    on: impl Into<On<'e>>,
+    place: &Place,
+    limit: u32,
+) -> Result<Vec<DeadLetter>> {
+    let rows = sql("SELECT topic, partition, \"offset\", recorded_at, reason, bytes FROM dead_letters
+         ORDER BY topic, partition, \"offset\" LIMIT ?")
+    .bind(limit)
+    .fetch_all(on)
+    .await
+    .during(place, "read dead letters")?;
+    rows.iter()
+        .map(|row| {
+            Ok(DeadLetter {
+                partition: Partition::new(&row.get::<String>(0)?, row.get(1)?),
+                offset: row.get(2)?,
+                recorded_at: row.get(3)?,
+                reason: row.get(4)?,
+                bytes: row.get(5)?,
+            })
+        })
+        .collect::<Result<_, sqlx::Error>>()
+        .during(place, "read dead letters")
+}
+
+/// Moves positions by compare-and-set, in order; then looks whether the generation was retired.
+pub(crate) async fn advance(mut connection: Connection<'_>, place: &Place, moves: &[Advance]) -> Result<()> {
+    let mut moves: Vec<&Advance> = moves.iter().collect();
+    moves.sort_by(|a, b| a.partition.cmp(&b.partition));
+    for step in moves {
+        // A position that is not stored yet stands at 0, whatever offset the log begins with.
+        let moved =
+            sql("INSERT INTO positions (topic, partition, next_offset, last_event_id) SELECT ?1, ?2, ?4, ?5
+             WHERE ?3 = 0 OR EXISTS (SELECT 1 FROM positions WHERE topic = ?1 AND partition = ?2)
+             ON CONFLICT (topic, partition) DO UPDATE
+             SET next_offset = excluded.next_offset, last_event_id = excluded.last_event_id
+             WHERE positions.next_offset = ?3")
+            .bind(step.partition.topic.as_ref())
+            .bind(step.partition.number)
+            .bind(step.from.cast_signed())
+            .bind(step.to.cast_signed())
+            .bind(step.last_event_id)
+            .execute(&mut connection)
+            .await
+            .during(place, "move positions")?;
+        if moved != 1 {
+            return Err(StoreError::Fenced(place.clone()));
+        }
+    }
+    // After the positions: a writer that waited for a fence must see what was done behind it.
+    let retired: Option<i64> = sql("SELECT 1 FROM marks WHERE key = 'retired'")
+        .fetch_optional_scalar(&mut connection)
+        .await
+        .during(place, "move positions")?;
+    if retired.is_some() { Err(StoreError::Fenced(place.clone())) } else { Ok(()) }
+}
+
+/// Keeps dead letters; one that is there already stays.
+pub(crate) async fn keep_dead_letters(
+    mut connection: Connection<'_>,
+    place: &Place,
+    letters: &[DeadLetter],
+) -> Result<()> {
+    for letter in letters {
+        sql("INSERT INTO dead_letters (topic, partition, \"offset\", recorded_at, reason, bytes)
+             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
+        .bind(letter.partition.topic.as_ref())
+        .bind(letter.partition.number)
+        .bind(letter.offset.cast_signed())
+        .bind(letter.recorded_at)
+        // PostgreSQL's texts cannot hold U+0000.
+        .bind(letter.reason.replace('\0', "\u{FFFD}"))
+        .bind(letter.bytes.clone())
+        .execute(&mut connection)
+        .await
+        .during(place, "keep a dead letter")?;
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import datasets
+import engines
 from papi import Papi, shown
 from program import Annals, Server
 from reading import Event
@@ -17,9 +18,12 @@ ADMINISTRATOR = ("can_manage_users", "can_view_appliances")
 
 
 def pytest_configure(config):
-    """Stops at once, with words that help, when there is no program to test."""
+    """Stops at once, with words that help, when there is no program to test, or no server to test it on."""
+    config.addinivalue_line("markers", "only(engines, reason): runs on these engines only")
     if config.option.collectonly:
         return
+    if trouble := engines.trouble():
+        raise pytest.UsageError(trouble)
     binary = os.environ.get("ANNALS_BIN")
     hint = "Build it (cargo build) and set ANNALS_BIN, for example ANNALS_BIN=target/debug/annals"
     if not binary:
@@ -29,24 +33,46 @@ def pytest_configure(config):
     config.annals_binary = Path(binary).resolve()
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what says nothing about the engines of this run."""
+    left_out = 0
+    for item in items:
+        for marker in item.iter_markers("only"):
+            chosen, reason = marker.args
+            assert chosen in engines.KNOWN, marker
+            if chosen != engines.CHOSEN:
+                left_out += 1
+                item.add_marker(pytest.mark.skip(reason=f"{chosen} engines only: {reason}"))
+    config.annals_run = f"engines: {engines.CHOSEN}; {left_out} tests are for the other ones only"
+
+
 def pytest_report_header():
-    """Says which data the run uses."""
-    return datasets.description()
+    """Says which engines and data the run uses."""
+    return [f"engines: {engines.CHOSEN}", datasets.description()]
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter, config):
     """Says it again at the end, also in a quiet run."""
+    terminalreporter.write_line(getattr(config, "annals_run", ""))
     terminalreporter.write_line(datasets.description())
 
 
 @pytest.fixture(scope="session")
 def new_annals(request, tmp_path_factory):
-    """Makes data directories; what still serves at the end is stopped, and must end well."""
+    """Makes installations, on the run's engines unless others are given: none means an embedded one.
+
+    What still serves at the end is stopped, and must end well.
+    """
     made = []
 
-    def make(name="annals"):
-        annals = Annals(request.config.annals_binary, tmp_path_factory.mktemp(name))
+    def make(name="annals", registry=None, **given):
+        if engines.SHARED:
+            given = {"bus": engines.Kafka, "store": engines.Postgres} | given
+        parts = {part: engine() for part, engine in given.items() if engine}
+        annals = Annals(request.config.annals_binary, tmp_path_factory.mktemp(name), **parts, registry=registry)
         made.append(annals)
+        if annals.bus:
+            annals.run("topics", "ensure")
         return annals
 
     yield make
@@ -78,8 +104,8 @@ class Site:
 def new_site(new_annals):
     """Makes sites; `before_serving(annals, customer)` runs between the accounts and the server."""
 
-    def make(name="site", customer="acme@example.com", before_serving=None):
-        annals = new_annals(name)
+    def make(name="site", customer="acme@example.com", before_serving=None, annals=None):
+        annals = annals or new_annals(name)
         annals.add_customer(customer)
         annals.add_account("admin@example.com", customer, PASSWORD, *ADMINISTRATOR)
         annals.add_account("nobody@example.com", customer, PASSWORD)
@@ -93,7 +119,9 @@ def new_site(new_annals):
 @pytest.fixture(scope="module")
 def site(new_site):
     """A site without imported records, one per test file."""
-    return new_site()
+    made = new_site()
+    yield made
+    made.annals.close()
 
 
 @pytest.fixture(scope="session", params=datasets.available(), ids=lambda dataset: dataset.name)

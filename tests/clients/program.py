@@ -3,6 +3,7 @@
 Nothing here waits a fixed time. `until` polls a condition up to a deadline and says what it waited for.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -35,32 +36,45 @@ def clean_environment():
 
 
 class Annals:
-    """One data directory and the program that works on it."""
+    """One installation and the program that works on it: a data directory, unless both engines are shared ones."""
 
-    def __init__(self, binary, directory):
+    def __init__(self, binary, directory, bus=None, store=None, registry=None):
         self.binary = str(binary)
         self.home = Path(directory)
         self.home.mkdir(parents=True, exist_ok=True)
-        self.data = self.home / "data"
+        # Engines that are none are embedded.
+        self.bus, self.store = bus, store
+        self.engines = [engine for engine in (bus, store) if engine]
+        self.data = None if bus and store else self.home / "data"
+        addresses = {"BUS": bus and bus.url, "STORE": store and store.url, "REGISTRY": registry}
+        self.addresses = {f"ANNALS_{name}": address for name, address in addresses.items() if address}
         self.servers = []
+        self.made_password = None
+
+    def command(self, *arguments):
+        """A command of the program, as `subprocess` takes it."""
+        data = ["--data", str(self.data)] if self.data else []
+        return {
+            "args": [self.binary, *map(str, arguments), *data],
+            # This directory holds no annals.toml, so that nobody's own settings reach the test.
+            "cwd": self.home,
+            "env": clean_environment() | self.addresses,
+        }
 
     def run(self, *arguments, stdin=None, status=0):
-        """Runs one command on the data directory; `status=None` takes any exit status."""
-        command = [self.binary, *map(str, arguments), "--data", str(self.data)]
-        # The home directory holds no annals.toml, so that nobody's own settings reach the test.
+        """Runs one command on the installation; `status=None` takes any exit status."""
+        command = self.command(*arguments)
         done = subprocess.run(
-            command,
+            **command,
             input=stdin,
             capture_output=True,
             text=True,
-            cwd=self.home,
-            env=clean_environment(),
             timeout=COMMAND_SECONDS,
             check=False,
         )
         if status is not None and done.returncode != status:
             raise AssertionError(
-                f"{command} ended with {done.returncode}, not {status}\n"
+                f"{command['args']} ended with {done.returncode}, not {status}\n"
                 f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
             )
         return done
@@ -87,38 +101,50 @@ class Annals:
         return [json.loads(line) for line in self.run("log", "dump", *arguments).stdout.split("\n") if line]
 
     def operator_password(self):
-        """The password that the first command wrote."""
-        return (self.data / "operator-password").read_text().rstrip("\n")
+        """The password that the first command wrote; where it writes none, one that is set now."""
+        if not self.store:
+            return (self.data / "operator-password").read_text().rstrip("\n")
+        if not self.made_password:
+            password = "a password for the operator"
+            self.run("account", "password", "operator", "--password-stdin", stdin=password + "\n")
+            self.made_password = password
+        return self.made_password
 
-    def serve(self):
-        """Starts a server and returns it once it is ready."""
-        server = Server(self, len(self.servers))
+    def start(self, *options):
+        """Starts a server; the caller waits until it is ready."""
+        server = Server(self, len(self.servers), options)
         self.servers.append(server)
+        return server
+
+    def serve(self, *options):
+        """Starts a server and returns it once it is ready."""
+        server = self.start(*options)
         server.wait_until_ready()
         return server
 
     def close(self):
-        """Stops what still runs."""
-        for server in self.servers:
-            if server.running():
-                server.stop()
+        """Stops what still runs, and removes what the installation has on shared servers."""
+        with contextlib.ExitStack() as rest:
+            for engine in self.engines:
+                rest.callback(engine.remove)
+            self.engines = []
+            for server in self.servers:
+                if server.running():
+                    server.stop()
 
 
 class Server:
     """A running server: a process group of its own, stopped by its id."""
 
-    def __init__(self, annals, number):
+    def __init__(self, annals, number, options=()):
         self.output = annals.home / f"serve-{number}.out"
         self.errors = annals.home / f"serve-{number}.err"
-        command = [annals.binary, "serve", "--data", str(annals.data), "--listen", "127.0.0.1:0"]
         with self.output.open("wb") as output, self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                command,
+                **annals.command("serve", "--listen", "127.0.0.1:0", *options),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
-                cwd=annals.home,
-                env=clean_environment(),
                 start_new_session=True,
             )
         self.base = None

@@ -86,7 +86,9 @@ def hostile(new_site, tmp_path_factory):
             summary = annals.import_files(kind, customer, file)
             assert (summary["published"], summary["failed"]) == (len(TEXTS), 0)
 
-    return new_site("hostile", before_serving=fill)
+    made = new_site("hostile", before_serving=fill)
+    yield made
+    made.annals.close()
 
 
 CLOUD = {"start_time": "2021-03-04 05:00:00", "end_time": "2021-03-04 05:59:59"}

@@ -30,9 +30,11 @@ def site_of_quarters(new_site, tmp_path_factory):
     """A site with an event at every quarter of an hour around two changes of clocks."""
     file = tmp_path_factory.mktemp("quarters") / "quarters.jsonl"
     write_lines(file, (cloud_record(2, number, moment) for number, moment in enumerate(MOMENTS)))
-    return new_site(
+    made = new_site(
         "quarters", before_serving=lambda annals, customer: annals.import_files("cloudtrail", customer, file)
     )
+    yield made
+    made.annals.close()
 
 
 def readings(text, zone):

@@ -26,7 +26,9 @@ def two(new_site, tmp_path_factory):
             write_lines(file, [cloud_record(3, number, OLD, "nobody@example.com")])
             annals.import_files("cloudtrail", owner, file)
 
-    return new_site("two", before_serving=fill)
+    made = new_site("two", before_serving=fill)
+    yield made
+    made.annals.close()
 
 
 def test_somebody_without_permission_sees_exactly_their_own_events(two):

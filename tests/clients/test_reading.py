@@ -258,17 +258,17 @@ def snapshot(client, imported):
     return client.all_events(**imported.window), users
 
 
-@pytest.mark.parametrize("view", ["audit_log", "logged_on_users"])
-def test_a_rebuilt_view_gives_the_same_answers(import_dataset, dataset, view):
-    """Before, right after (the server runs through it), and from a server that starts on the rebuilt view."""
+def test_a_rebuilt_view_gives_the_same_answers(import_dataset, dataset):
+    """Before, right after (the server runs through it), and from a server that starts on the rebuilt views."""
     own = import_dataset(dataset)
     client = own.sign_in()
     before = snapshot(client, own)
-    own.annals.rebuild(view)
-    assert snapshot(client, own) == before
+    for view in ("audit_log", "logged_on_users"):
+        own.annals.rebuild(view)
+        assert snapshot(client, own) == before, view
     assert_same_events(client.all_events(**own.window), own.events)
     assert_same_users(client, own.events, collections.defaultdict(set))
     own.server.stop()
     own.server = own.annals.serve()
     assert snapshot(own.sign_in(), own) == before
-    own.server.stop()
+    own.annals.close()

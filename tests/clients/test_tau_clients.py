@@ -1,10 +1,5 @@
-"""VMware's own client for this dialect, unmodified, as the judge of it.
+"""VMware's own client for this dialect, unmodified, as the judge of it."""
 
-tau-clients was written for the successor of Lastline's portal. Its login, cookie, URLs and envelope checks are used as
-they are; the subclass only names our modules and formats, which the client keeps in two class attributes.
-"""
-
-import configparser
 import datetime
 import ipaddress
 import zoneinfo
@@ -12,33 +7,12 @@ import zoneinfo
 import pytest
 import tau_clients
 from tau_clients import exceptions
-from tau_clients.nsx_defender import PortalClient
 
 import reading
-from conftest import PASSWORD
 from papi import EVENT_FIELDS, from_xml, same_as_json, shown
+from tau import client_of
 
 SECOND = datetime.timedelta(seconds=1)
-
-
-class Papi(PortalClient):
-    """The vendor's client, allowed to call our modules."""
-
-    MODULES = PortalClient.MODULES + ("auditlog", "monitoring", "session")
-    FORMATS = ("json", "xml")
-
-
-def client_of(site, username, password=PASSWORD):
-    """A client configured the way its users configure it."""
-    conf = configparser.ConfigParser(interpolation=None)
-    conf["portal"] = {
-        "url": f"{site.base}/papi",
-        "username": username,
-        "password": password,
-        "verify_ssl": "false",
-        "timeout": "30",
-    }
-    return Papi.from_conf(conf, "portal")
 
 
 @pytest.fixture

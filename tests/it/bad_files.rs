@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::home::{CUSTOMER, windows_logon, windows_logons};
+use crate::support::home::CUSTOMER;
+use crate::support::windows::{windows_logon, windows_logons};
 use crate::support::{Home, Process, log, until};
 
 /// Length of the monstrous line.

@@ -10,7 +10,8 @@ use annals_schemas::codec;
 use annals_schemas::topics::AUDIT;
 use serde_json::Value;
 
-use crate::support::home::{ACCOUNT, CUSTOMER, windows_logons};
+use crate::support::home::{ACCOUNT, CUSTOMER};
+use crate::support::windows::windows_logons;
 use crate::support::{Home, Ledger, Load, Process, Server, block_on, is_root, log, until, verify, views};
 
 /// Somebody who owns nothing.
@@ -280,12 +281,15 @@ fn records_that_cannot_be_decoded_are_dead_letters_and_their_neighbours_are_rows
             bytes.extend([7; 5]);
             bytes
         }),
-        ("unknown registry schema id `7`", vec![0, 0, 0, 0, 7, 1, 2]),
+        (
+            "framed with registry schema id `7`; start with --registry, then rebuild the view",
+            vec![0, 0, 0, 0, 7, 1, 2],
+        ),
         ("neither single-object encoding nor a registry's framing", b"{}".to_vec()),
     ];
     // Straight into the log, by a process that is not the server.
     let places: Vec<String> = block_on(async {
-        let bus = log::open(&home).await;
+        let bus = home.bus().await;
         let record = |bytes: &Vec<u8>| Record {
             key: Some("k".into()),
             value: bytes.clone().into(),

@@ -9,12 +9,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
-use crate::support::home::{CUSTOMER, windows_logons};
-use crate::support::ledger::acknowledged;
+use crate::support::home::CUSTOMER;
+use crate::support::load::acknowledged;
+use crate::support::windows::windows_logons;
 use crate::support::{Home, Ledger, Load, Process, Server, log, until, verify, views};
 
-/// Every visit of every point that a test below kills a process at. `NAME#3` is the third visit.
-const VISITS: [&str; 17] = [
+/// Every visit of every point that a test here or in `copy.rs` kills a process at. `NAME#3` is the third visit.
+const VISITS: [&str; 25] = [
     "append:before-commit",
     "append:before-commit#7",
     "append:after-commit",
@@ -32,6 +33,14 @@ const VISITS: [&str; 17] = [
     "projector:after-commit",
     "rebuild:before-switch",
     "rebuild:after-switch",
+    "copy:before-note",
+    "copy:before-note#3",
+    "copy:after-append",
+    "copy:after-append#2",
+    "copy:before-rename",
+    "copy:before-rename#3",
+    "copy:before-manifest",
+    "copy:before-manifest#2",
 ];
 
 #[test]
@@ -41,13 +50,13 @@ fn every_named_point_is_visited() {
 }
 
 /// The visits of the points that begin like this.
-fn visits(prefix: &str) -> impl Iterator<Item = &'static str> {
+pub fn visits(prefix: &str) -> impl Iterator<Item = &'static str> {
     VISITS.into_iter().filter(move |visit| visit.starts_with(prefix))
 }
 
 /// Waits until a process says that it stands at the point, and kills it there.
 #[track_caller]
-fn kill_at(process: &mut Process, visit: &str) {
+pub fn kill_at(process: &mut Process, visit: &str) {
     let said = format!("crash point {}", visit.split('#').next().unwrap());
     process.stderr_line(|line| line == said);
     assert!(process.is_running(), "a process that stands at a point is alive");

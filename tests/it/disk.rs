@@ -4,18 +4,19 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::home::{CUSTOMER, windows_logons};
-use crate::support::ledger::acknowledged;
+use crate::support::home::CUSTOMER;
+use crate::support::load::acknowledged;
+use crate::support::windows::windows_logons;
 use crate::support::{Home, Ledger, Load, Process, Server, until, verify};
 
 /// A small file system in memory, unmounted at the end.
-struct SmallDisk {
+pub struct SmallDisk {
     folder: tempfile::TempDir,
 }
 
 impl SmallDisk {
     /// Mounts it; `None` where the tests may not.
-    fn mount(size: &str) -> Option<Self> {
+    pub fn mount(size: &str) -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("annals-disk-").tempdir().unwrap();
         let options = format!("size={size},mode=0755");
         let mounted = Command::new("mount")
@@ -25,12 +26,12 @@ impl SmallDisk {
         mounted.is_ok_and(|done| done.status.success()).then_some(Self { folder })
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Takes all the room that is left. Gives the file that takes it.
-    fn fill(&self) -> std::path::PathBuf {
+    pub fn fill(&self) -> std::path::PathBuf {
         let path = self.path().join("filler");
         let mut file = std::fs::File::create(&path).unwrap();
         for size in [1024 * 1024, 4096, 1] {

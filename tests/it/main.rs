@@ -7,6 +7,7 @@
 mod bad_files;
 mod bad_input;
 mod configuration;
+mod copy;
 mod crash;
 mod disk;
 mod program;

@@ -10,8 +10,9 @@ use annals_producers::fleet::Fleet;
 use annals_producers::publisher;
 use chrono::Utc;
 
-use crate::support::home::{ACCOUNT, CUSTOMER, PASSWORD, windows_logons};
-use crate::support::{Home, Ledger, Load, Process, Server, block_on, http, log, until, verify, views};
+use crate::support::home::{ACCOUNT, CUSTOMER, PASSWORD};
+use crate::support::windows::windows_logons;
+use crate::support::{Home, Ledger, Load, Process, Server, block_on, http, until, verify, views};
 
 /// Another process's append is seen within 100 ms; a busy test machine may take longer.
 const SEEN_WITHIN: Duration = Duration::from_secs(1);
@@ -98,7 +99,7 @@ fn the_append_of_another_process_is_seen_within_a_moment() {
     let cookie = server.sign_in();
     let mut fleet = Fleet::of_customers(1, vec![customer], false);
     let mut times: Vec<Duration> = block_on(async {
-        let bus = log::open(&home).await;
+        let bus = home.bus().await;
         let mut times = Vec::new();
         for _ in 0..15 {
             let event = fleet.next(Utc::now());

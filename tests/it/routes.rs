@@ -217,7 +217,7 @@ fn on_every_route_another_customers_objects_cannot_be_told_from_unknown_ones() {
     let server = Server::start(&home).ready();
     let events = foreign_events(customer);
     block_on(async {
-        let bus = log::open(&home).await;
+        let bus = home.bus().await;
         for event in &events {
             let record = publisher::record(event).unwrap();
             bus.append(event.event_type().topic().name, vec![record]).await.unwrap();

@@ -4,11 +4,11 @@
 //! same event twice changes nothing; one property test runs over all of them.
 #![forbid(unsafe_code)]
 
-pub mod address;
 pub mod audit_log;
 pub mod logged_on_users;
 pub mod view;
 
+pub use annals_store::address;
 pub use view::{Dedup, LogEvent, View};
 
 /// Errors of this crate are the store's: folds are total.

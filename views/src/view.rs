@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use annals_schemas::limits::{MAX_NAME_BYTES, cut};
 use annals_schemas::{Event, Topic};
 use annals_store::{Partition, Table, ViewStore, ViewTransaction};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -90,4 +91,11 @@ pub trait View: Send + Sync + 'static {
 #[must_use]
 pub fn clean(text: &str) -> String {
     text.replace('\0', "\u{FFFD}")
+}
+
+/// A name as keys take it: clean, and short enough that an index entry of any engine can hold two of them. Foreign
+/// producers may send longer ones.
+#[must_use]
+pub fn clean_name(text: &str) -> String {
+    cut(&clean(text), MAX_NAME_BYTES)
 }

@@ -4,7 +4,18 @@ use annals_access::{Access, AccessError, Author, Client, Permission, Secret};
 use annals_schemas::ids::OPERATOR_CUSTOMER;
 use annals_schemas::{Actor, ActorKind, ConfigurationChanged, Event};
 
-use crate::support::{Home, PASSWORD, client, personal, told, told_one};
+use crate::support::{Engine, Home, PASSWORD, at_once, client, personal, suite, told, told_one};
+
+suite!(
+    each_change_leaves_exactly_one_event,
+    a_refused_change_leaves_nothing,
+    customers_and_accounts_are_listed_and_found_without_case,
+    the_last_operator_stays,
+    the_event_of_a_change_names_its_author_and_the_customer_concerned,
+    of_processes_that_add_the_same_name_one_succeeds,
+    of_operators_that_disable_each_other_one_stays,
+    of_processes_that_grant_the_same_permission_one_succeeds,
+);
 
 async fn change(access: &Access) -> ConfigurationChanged {
     match told_one(access).await {
@@ -27,9 +38,8 @@ fn event(action: &str, entity_type: &str, entity_id: &str, text: &str) -> (Strin
     (action.into(), entity_type.into(), entity_id.into(), text.into())
 }
 
-#[tokio::test]
-async fn each_change_leaves_exactly_one_event() {
-    let home = Home::new();
+async fn each_change_leaves_exactly_one_event(engine: Engine) {
+    let home = Home::new(engine).await;
     let access = home.process().await;
     told(&access).await;
     let by = Author::command_line();
@@ -65,9 +75,8 @@ async fn each_change_leaves_exactly_one_event() {
     assert_eq!(changed(&access).await, event("ACCOUNT_DISABLED", "account", "Ada@example.com", text));
 }
 
-#[tokio::test]
-async fn a_refused_change_leaves_nothing() {
-    let (_home, access) = Home::with_ada().await;
+async fn a_refused_change_leaves_nothing(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let by = Author::command_line();
     let ada = "ada@example.com";
     access.add_account("bob", "acme", &[], Secret::new(PASSWORD), &by).await.unwrap();
@@ -124,9 +133,8 @@ async fn a_refused_change_leaves_nothing() {
     assert_eq!((access.customers().await.unwrap(), access.accounts().await.unwrap()), before);
 }
 
-#[tokio::test]
-async fn customers_and_accounts_are_listed_and_found_without_case() {
-    let (_home, access) = Home::with_ada().await;
+async fn customers_and_accounts_are_listed_and_found_without_case(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let by = Author::command_line();
     access.add_customer("Zebra@example.com", "UTC", &by).await.unwrap();
     access.grant("ada@example.com", "zebra@example.com", &[Permission::Publish], &by).await.unwrap();
@@ -152,9 +160,8 @@ async fn customers_and_accounts_are_listed_and_found_without_case() {
     assert_eq!(accounts[1].grants, [("operator".to_owned(), Permission::Operate)]);
 }
 
-#[tokio::test]
-async fn the_last_operator_stays() {
-    let (_home, access) = Home::with_ada().await;
+async fn the_last_operator_stays(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let by = Author::command_line();
     let operate = [Permission::Operate];
     let is_last = |result: Result<(), AccessError>| matches!(result, Err(AccessError::LastOperator(_)));
@@ -174,9 +181,8 @@ async fn the_last_operator_stays() {
     assert!(is_last(access.revoke("operator", "operator", &operate, &by).await));
 }
 
-#[tokio::test]
-async fn the_event_of_a_change_names_its_author_and_the_customer_concerned() {
-    let (_home, access) = Home::with_ada().await;
+async fn the_event_of_a_change_names_its_author_and_the_customer_concerned(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let sign_in = access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
     told(&access).await;
     let by = Author::principal(&sign_in.principal, "native", &client("10.0.0.7"));
@@ -200,22 +206,63 @@ async fn the_event_of_a_change_names_its_author_and_the_customer_concerned() {
     assert_eq!(changed.meta.actor.home_customer, None);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_processes_that_add_the_same_name_one_succeeds() {
-    let (home, one) = Home::with_ada().await;
-    let other = home.process().await;
-    let mut tasks = Vec::new();
-    for access in [one.clone(), other] {
-        tasks.push(tokio::spawn(async move {
-            access.add_account("bob", "acme", &[], Secret::new(PASSWORD), &Author::command_line()).await
-        }));
+async fn of_processes_that_add_the_same_name_one_succeeds(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
+    let accounts = at_once(&home, 4, |access, _| async move {
+        access.add_account("bob", "acme", &[], Secret::new(PASSWORD), &Author::command_line()).await
+    });
+    let failed: Vec<_> = accounts.await.into_iter().filter_map(Result::err).collect();
+    assert_eq!(failed.len(), 3);
+    assert!(failed.iter().all(|error| matches!(error, AccessError::AccountExists(_))), "{failed:?}");
+
+    let customers = at_once(&home, 4, |access, number| async move {
+        let name = ["other", "Other", "OTHER", "oTHER"][number];
+        access.add_customer(name, "UTC", &Author::command_line()).await
+    });
+    let failed: Vec<_> = customers.await.into_iter().filter_map(Result::err).collect();
+    assert_eq!(failed.len(), 3);
+    assert!(failed.iter().all(|error| matches!(error, AccessError::CustomerExists(_))), "{failed:?}");
+    assert_eq!(told(&access).await.len(), 2);
+}
+
+async fn of_operators_that_disable_each_other_one_stays(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
+    let by = Author::command_line();
+    for round in 0..5 {
+        let names = [format!("one{round}"), format!("other{round}")];
+        for name in &names {
+            let operate = [Permission::Operate];
+            access.add_account(name, "operator", &operate, Secret::new(PASSWORD), &by).await.unwrap();
+        }
+        // What the round before left, and at first the one that the installation came with.
+        for account in access.accounts().await.unwrap() {
+            if !account.disabled && account.email != "ada@example.com" && !names.contains(&account.email) {
+                access.disable_account(&account.email, &by).await.unwrap();
+            }
+        }
+        let results = at_once(&home, 2, |access, number| {
+            let name = names[number].clone();
+            async move {
+                let by = Author::command_line();
+                match number {
+                    0 => access.disable_account(&name, &by).await,
+                    _ => access.revoke(&name, "operator", &[Permission::Operate], &by).await,
+                }
+            }
+        });
+        let results = results.await;
+        let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        assert!(matches!(failed.as_slice(), [AccessError::LastOperator(_)]), "{failed:?}");
     }
-    let mut results = Vec::new();
-    for task in tasks {
-        results.push(task.await.unwrap());
-    }
-    results.sort_by_key(Result::is_err);
-    assert!(results[0].is_ok());
-    assert!(matches!(results[1], Err(AccessError::AccountExists(_))));
-    assert_eq!(told(&one).await.len(), 1);
+}
+
+async fn of_processes_that_grant_the_same_permission_one_succeeds(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
+    let results = at_once(&home, 4, |access, _| async move {
+        access.grant("ada@example.com", "acme", &[Permission::Publish], &Author::command_line()).await
+    });
+    let failed: Vec<_> = results.await.into_iter().filter_map(Result::err).collect();
+    assert_eq!(failed.len(), 3);
+    assert!(failed.iter().all(|error| matches!(error, AccessError::AlreadyGranted { .. })), "{failed:?}");
+    assert_eq!(told(&access).await.len(), 1);
 }

@@ -4,8 +4,18 @@ use std::time::Duration;
 
 use annals_access::{Access, Client, Principal};
 use annals_schemas::{ActionRecorded, Event, Severity};
+use annals_store::sql::sql;
 
-use crate::support::{Home, PASSWORD, client, personal, told};
+use crate::support::{Engine, Home, PASSWORD, client, personal, suite, told};
+
+suite!(
+    twenty_failures_a_minute_are_told_and_the_rest_is_counted,
+    failures_are_counted_per_account_and_address,
+    the_right_password_is_let_in_whatever_failed_before,
+    a_read_of_the_audit_log_is_told_at_once_and_the_next_ones_once_a_minute,
+    reads_are_counted_per_principal_and_dialect_and_told_before_the_process_ends,
+    what_could_not_be_written_is_counted_later,
+);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -49,9 +59,8 @@ fn counts(reads: &[ActionRecorded]) -> Vec<i64> {
     reads.iter().map(|read| read.count).collect()
 }
 
-#[tokio::test]
-async fn twenty_failures_a_minute_are_told_and_the_rest_is_counted() {
-    let (home, access) = Home::with_ada().await;
+async fn twenty_failures_a_minute_are_told_and_the_rest_is_counted(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     for name in ["ada@example.com", "nobody"] {
         fail(&access, name, "10.0.0.7", 25).await;
         assert_eq!(attempts(&access).await, [1; 20]);
@@ -65,9 +74,8 @@ async fn twenty_failures_a_minute_are_told_and_the_rest_is_counted() {
     }
 }
 
-#[tokio::test]
-async fn failures_are_counted_per_account_and_address() {
-    let (_home, access) = Home::with_ada().await;
+async fn failures_are_counted_per_account_and_address(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     fail(&access, "ada@example.com", "10.0.0.7", 21).await;
     fail(&access, "ADA@example.com", "::ffff:10.0.0.7", 1).await;
     fail(&access, "ada@example.com", "10.0.0.8", 1).await;
@@ -81,16 +89,14 @@ async fn failures_are_counted_per_account_and_address() {
     assert_eq!(personal(&events[0]).address.as_deref(), Some("10.0.0.7"));
 }
 
-#[tokio::test]
-async fn the_right_password_is_let_in_whatever_failed_before() {
-    let (_home, access) = Home::with_ada().await;
+async fn the_right_password_is_let_in_whatever_failed_before(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     fail(&access, "ada@example.com", "10.0.0.7", 25).await;
     access.sign_in("ada@example.com", PASSWORD, &client("10.0.0.7"), "papi").await.unwrap();
 }
 
-#[tokio::test]
-async fn a_read_of_the_audit_log_is_told_at_once_and_the_next_ones_once_a_minute() {
-    let (home, access) = Home::with_ada().await;
+async fn a_read_of_the_audit_log_is_told_at_once_and_the_next_ones_once_a_minute(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let principal = ada(&access).await;
     let from = client("10.0.0.7");
     access.record_read(&principal, "papi", &from).await.unwrap();
@@ -125,9 +131,8 @@ async fn a_read_of_the_audit_log_is_told_at_once_and_the_next_ones_once_a_minute
     assert!(reads(&access).await.is_empty());
 }
 
-#[tokio::test]
-async fn reads_are_counted_per_principal_and_dialect_and_told_before_the_process_ends() {
-    let (_home, access) = Home::with_ada().await;
+async fn reads_are_counted_per_principal_and_dialect_and_told_before_the_process_ends(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let principal = ada(&access).await;
     for dialect in ["papi", "santaba", "papi", "papi", "santaba"] {
         access.record_read(&principal, dialect, &Client::local()).await.unwrap();
@@ -140,17 +145,16 @@ async fn reads_are_counted_per_principal_and_dialect_and_told_before_the_process
     assert_eq!(rest, [("annals:papi".to_owned(), 2), ("annals:santaba".to_owned(), 1)]);
 }
 
-#[tokio::test]
-async fn what_could_not_be_written_is_counted_later() {
-    let (home, access) = Home::with_ada().await;
+async fn what_could_not_be_written_is_counted_later(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let principal = ada(&access).await;
     let pool = access.control().pool();
-    sqlx::query("ALTER TABLE outbox RENAME TO gone").execute(pool).await.unwrap();
+    sql("ALTER TABLE outbox RENAME TO gone").execute(pool).await.unwrap();
     assert!(access.record_read(&principal, "papi", &Client::local()).await.is_err());
     assert!(access.sign_in("ada@example.com", "wrong password", &Client::local(), "papi").await.is_err());
     home.clock.advance(MINUTE);
     assert!(access.flush(false).await.is_err());
-    sqlx::query("ALTER TABLE gone RENAME TO outbox").execute(pool).await.unwrap();
+    sql("ALTER TABLE gone RENAME TO outbox").execute(pool).await.unwrap();
     assert!(told(&access).await.is_empty());
     access.flush(true).await.unwrap();
     assert_eq!(told(&access).await.len(), 2);

@@ -2,15 +2,27 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use annals_access::{Access, AccessError, Client, Permission};
+use annals_access::{Access, AccessError, Author, Client, OperatorPassword, Permission, Secret};
 use annals_schemas::ids::OPERATOR_CUSTOMER;
 use annals_schemas::{Actor, Event};
-use annals_store::ControlDb;
+use annals_store::sql::sql;
 
-use crate::support::{Home, personal, told};
+use crate::support::{Engine, Home, PASSWORD, personal, suite, told};
 
-fn password(home: &Home) -> String {
-    let file = home.directory().operator_password();
+suite!(
+    the_first_opening_makes_the_operator_and_the_next_ones_do_not,
+    the_first_opening_tells_what_it_made,
+    openings_at_once_make_one_installation,
+    a_damaged_key_is_named_and_not_replaced,
+);
+
+/// The operator's password: that of the file, or one that is set where there is none.
+async fn password(home: &Home, access: &Access) -> String {
+    let Some(file) = home.database().operator_password() else {
+        let by = Author::command_line();
+        access.set_password("operator", Secret::new(PASSWORD), &by).await.unwrap();
+        return PASSWORD.to_owned();
+    };
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let text = std::fs::read_to_string(&file).unwrap();
     let password = text.strip_suffix('\n').unwrap();
@@ -18,15 +30,18 @@ fn password(home: &Home) -> String {
     password.to_owned()
 }
 
-#[tokio::test]
-async fn the_first_opening_makes_the_operator_and_the_next_ones_do_not() {
-    let home = Home::new();
+async fn the_first_opening_makes_the_operator_and_the_next_ones_do_not(engine: Engine) {
+    let home = Home::new(engine).await;
     let first = home.opened().await;
-    assert_eq!(first.operator_password_file, Some(home.directory().operator_password()));
-    let password = password(&home);
+    let expected = match engine {
+        Engine::Embedded => OperatorPassword::InFile(home.database().operator_password().unwrap()),
+        Engine::Postgres => OperatorPassword::Unset,
+    };
+    assert_eq!(first.operator, expected);
+    let password = password(&home, &first.access).await;
 
     let second = home.opened().await;
-    assert_eq!(second.operator_password_file, None);
+    assert_eq!(second.operator, OperatorPassword::AlreadyThere);
     for access in [&first.access, &second.access] {
         let principal =
             access.sign_in("operator", &password, &Client::local(), "papi").await.unwrap().principal;
@@ -41,9 +56,8 @@ async fn the_first_opening_makes_the_operator_and_the_next_ones_do_not() {
     }
 }
 
-#[tokio::test]
-async fn the_first_opening_tells_what_it_made() {
-    let home = Home::new();
+async fn the_first_opening_tells_what_it_made(engine: Engine) {
+    let home = Home::new(engine).await;
     let access = home.process().await;
     let events = told(&access).await;
     let names: Vec<_> = events
@@ -63,15 +77,14 @@ async fn the_first_opening_tells_what_it_made() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn openings_at_once_make_one_installation() {
-    let home = Home::new();
+async fn openings_at_once_make_one_installation(engine: Engine) {
+    let home = Home::new(engine).await;
     let tasks: Vec<_> = (0..8)
         .map(|_| {
-            let (directory, clock) = (home.directory(), home.clock.clone());
+            let (database, clock) = (home.database(), home.clock.clone());
             tokio::spawn(async move {
-                let control = ControlDb::open(&directory).await.unwrap();
-                Access::open_with_clock(control, &directory, clock).await.unwrap()
+                let control = database.control().await.unwrap();
+                Access::open_with_clock(control, &database, clock).await.unwrap()
             })
         })
         .collect();
@@ -79,52 +92,50 @@ async fn openings_at_once_make_one_installation() {
     for task in tasks {
         opened.push(task.await.unwrap());
     }
-    assert_eq!(opened.iter().filter(|opened| opened.operator_password_file.is_some()).count(), 1);
-    let password = password(&home);
+    let made = opened.iter().filter(|opened| opened.operator != OperatorPassword::AlreadyThere);
+    assert_eq!(made.count(), 1);
+    assert_eq!(told(&opened[0].access).await.len(), 2);
+    let password = password(&home, &opened[0].access).await;
     for opened in &opened {
         opened.access.sign_in("operator", &password, &Client::local(), "papi").await.unwrap();
     }
-    assert_eq!(opened[0].access.outbox_len().await.unwrap(), 2 + 8);
+}
+
+async fn a_damaged_key_is_named_and_not_replaced(engine: Engine) {
+    let home = Home::new(engine).await;
+    let control = home.process().await.control().clone();
+    sql("UPDATE installation SET secret = ?").bind(vec![0_u8]).execute(control.pool()).await.unwrap();
+    let place = control.place().clone();
+    let error = Access::open(control, &home.database()).await.unwrap_err().to_string();
+    assert_eq!(error, format!("the installation's key in `{place}` is damaged"));
 }
 
 #[tokio::test]
 async fn what_a_crash_left_is_replaced() {
-    let home = Home::new();
-    let file = home.directory().operator_password();
+    let home = Home::new(Engine::Embedded).await;
+    let file = home.database().operator_password().unwrap();
     for left in [file.clone(), file.with_extension("new"), file.with_file_name("operator-password.new")] {
         std::fs::write(&left, "of an installation that was never committed\n").unwrap();
         std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o666)).unwrap();
     }
     let access = home.process().await;
-    let password = password(&home);
+    let password = password(&home, &access).await;
     access.sign_in("operator", &password, &Client::local(), "papi").await.unwrap();
 }
 
 #[tokio::test]
 async fn an_installation_that_cannot_be_finished_is_not_begun() {
-    let home = Home::new();
-    let file = home.directory().operator_password();
+    let home = Home::new(Engine::Embedded).await;
+    let database = home.database();
+    let file = database.operator_password().unwrap();
     std::fs::create_dir(&file).unwrap();
-    let directory = home.directory();
-    let control = ControlDb::open(&directory).await.unwrap();
-    let error = Access::open(control.clone(), &directory).await.unwrap_err();
+    let control = database.control().await.unwrap();
+    let error = Access::open(control.clone(), &database).await.unwrap_err();
     assert!(matches!(&error, AccessError::PasswordFile { path, .. } if *path == file), "{error}");
-    let rows: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM accounts").fetch_one(control.pool()).await.unwrap();
+    let rows: i64 = sql("SELECT count(*) FROM accounts").fetch_scalar(control.pool()).await.unwrap();
     assert_eq!(rows, 0);
 
     std::fs::remove_dir(&file).unwrap();
-    assert!(Access::open(control, &directory).await.unwrap().operator_password_file.is_some());
-}
-
-#[tokio::test]
-async fn a_damaged_key_is_named_and_not_replaced() {
-    let home = Home::new();
-    let control = home.process().await.control().clone();
-    sqlx::query("UPDATE installation SET secret = x'00'").execute(control.pool()).await.unwrap();
-    let error = Access::open(control, &home.directory()).await.unwrap_err().to_string();
-    assert!(
-        error.starts_with("the installation's key in `") && error.ends_with("control.db` is damaged"),
-        "{error}"
-    );
+    let opened = Access::open(control, &database).await.unwrap();
+    assert_eq!(opened.operator, OperatorPassword::InFile(file));
 }

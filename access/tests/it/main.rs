@@ -1,10 +1,14 @@
-//! Access on real files: one binary, a module per topic.
+//! Access on real databases: one binary, a module per topic, each test on both engines.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod administration;
+mod changes;
+mod copy;
 mod counted;
 mod installation;
 mod known_ids;
+mod leases;
+mod members;
 mod outbox;
 mod secrets;
 mod sessions;

@@ -2,11 +2,17 @@
 
 use annals_access::{Author, Client};
 
-use crate::support::{Home, PASSWORD, told};
+use crate::support::{Engine, Home, PASSWORD, suite, told};
 
-#[tokio::test]
-async fn entries_come_in_the_order_of_writing_and_go_when_they_are_done() {
-    let (home, access) = Home::with_ada().await;
+suite!(
+    entries_come_in_the_order_of_writing_and_go_when_they_are_done,
+    a_sequence_is_never_given_twice,
+    each_write_of_this_process_is_noticed_and_nothing_else,
+    an_event_of_another_room_is_written_with_its_change_or_not_at_all,
+);
+
+async fn entries_come_in_the_order_of_writing_and_go_when_they_are_done(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let other = home.process().await;
     let by = Author::command_line();
     for (number, process) in [&access, &other, &access, &other].into_iter().enumerate() {
@@ -28,9 +34,8 @@ async fn entries_come_in_the_order_of_writing_and_go_when_they_are_done() {
     assert!(access.outbox(0).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn a_sequence_is_never_given_twice() {
-    let (_home, access) = Home::with_ada().await;
+async fn a_sequence_is_never_given_twice(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     access.add_customer("one", "UTC", &Author::command_line()).await.unwrap();
     let first = access.outbox(1).await.unwrap()[0].sequence;
     told(&access).await;
@@ -38,9 +43,8 @@ async fn a_sequence_is_never_given_twice() {
     assert!(access.outbox(1).await.unwrap()[0].sequence > first);
 }
 
-#[tokio::test]
-async fn each_write_of_this_process_is_noticed_and_nothing_else() {
-    let (_home, access) = Home::with_ada().await;
+async fn each_write_of_this_process_is_noticed_and_nothing_else(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let mut changes = access.outbox_changed();
     assert!(!changes.has_changed().unwrap());
     let sign_in = access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
@@ -57,12 +61,21 @@ async fn each_write_of_this_process_is_noticed_and_nothing_else() {
     assert!(changes.has_changed().unwrap());
 }
 
-#[tokio::test]
-async fn another_event_can_be_written_once() {
-    let (_home, access) = Home::with_ada().await;
+async fn an_event_of_another_room_is_written_with_its_change_or_not_at_all(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     access.add_customer("one", "UTC", &Author::command_line()).await.unwrap();
     let event = told(&access).await.remove(0);
-    access.record(&event).await.unwrap();
-    assert!(access.record(&event).await.is_err());
+
+    let mut left = access.control().begin().await.unwrap();
+    access.tell_within(left.connection(), &event).await.unwrap();
+    drop(left);
+    assert_eq!(told(&access).await, []);
+
+    let mut tx = access.control().begin().await.unwrap();
+    access.tell_within(tx.connection(), &event).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = access.control().begin().await.unwrap();
+    assert!(access.tell_within(tx.connection(), &event).await.is_err());
+    drop(tx);
     assert_eq!(told(&access).await, [event]);
 }

@@ -1,8 +1,11 @@
 //! No secret leaves: not in events, not in messages, not in `Debug` outputs, and cookies not even into the database.
 
 use annals_access::{Author, Client, Permission, Secret};
+use annals_store::sql::sql;
 
-use crate::support::{Home, PASSWORD, client};
+use crate::support::{Engine, Home, PASSWORD, client, suite};
+
+suite!(no_secret_is_in_an_event_or_a_debug_output, no_cookie_is_in_a_row);
 
 const NEW_PASSWORD: &str = "staple of another horse";
 const WRONG_PASSWORD: &str = "guess of a stranger";
@@ -11,14 +14,20 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-#[tokio::test]
-async fn no_secret_is_in_an_event_or_a_debug_output() {
-    let home = Home::new();
+async fn no_secret_is_in_an_event_or_a_debug_output(engine: Engine) {
+    let home = Home::new(engine).await;
     let opened = home.opened().await;
     let access = opened.access.clone();
     let by = Author::command_line();
     let client = client("10.0.0.7");
-    let operator_password = std::fs::read_to_string(home.directory().operator_password()).unwrap();
+    let operator_password = match home.database().operator_password() {
+        Some(file) => std::fs::read_to_string(file).unwrap(),
+        None => {
+            access.set_password("operator", Secret::new("of the operator"), &by).await.unwrap();
+            "of the operator".to_owned()
+        }
+    };
+    let told = access.outbox_len().await.unwrap();
     let mut outputs = vec![format!("{opened:?} {access:?} {by:?} {client:?}")];
 
     outputs.push(format!("{:?}", access.add_customer("acme", "UTC", &by).await));
@@ -43,11 +52,9 @@ async fn no_secret_is_in_an_event_or_a_debug_output() {
     outputs.push(format!("{:?} {:?}", access.accounts().await, access.customers().await));
 
     let pool = access.control().pool();
-    let hashes: Vec<String> =
-        sqlx::query_scalar("SELECT password_hash FROM accounts").fetch_all(pool).await.unwrap();
-    let tokens: Vec<Vec<u8>> =
-        sqlx::query_scalar("SELECT token_hash FROM sign_ins").fetch_all(pool).await.unwrap();
-    let key: Vec<u8> = sqlx::query_scalar("SELECT secret FROM installation").fetch_one(pool).await.unwrap();
+    let hashes: Vec<String> = sql("SELECT password_hash FROM accounts").fetch_scalars(pool).await.unwrap();
+    let tokens: Vec<Vec<u8>> = sql("SELECT token_hash FROM sign_ins").fetch_scalars(pool).await.unwrap();
+    let key: Vec<u8> = sql("SELECT secret FROM installation").fetch_scalar(pool).await.unwrap();
     assert_eq!((hashes.len(), tokens.len(), key.len()), (2, 1, 64));
 
     let mut secrets: Vec<Vec<u8>> =
@@ -61,7 +68,7 @@ async fn no_secret_is_in_an_event_or_a_debug_output() {
     secrets.push(b"argon2id".to_vec());
 
     let entries = access.outbox(1_000).await.unwrap();
-    assert_eq!(entries.len(), 2 + 8);
+    assert_eq!(entries.len() as u64, told + 8);
     outputs.push(format!("{entries:?}"));
     for secret in &secrets {
         for entry in &entries {
@@ -76,15 +83,16 @@ async fn no_secret_is_in_an_event_or_a_debug_output() {
 
 #[tokio::test]
 async fn neither_password_nor_cookie_is_in_the_database() {
-    let (home, access) = Home::with_ada().await;
+    let (home, access) = Home::with_ada(Engine::Embedded).await;
+    let operator_file = home.database().operator_password().unwrap();
     let sign_in = access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
     access.resume(&sign_in.cookie).await.unwrap();
-    let operator_password = std::fs::read_to_string(home.directory().operator_password()).unwrap();
+    let operator_password = std::fs::read_to_string(&operator_file).unwrap();
     let bytes = hex_decoded(&sign_in.cookie);
     let mut files = 0;
-    for entry in std::fs::read_dir(home.folder.path()).unwrap() {
+    for entry in std::fs::read_dir(operator_file.parent().unwrap()).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() || path.ends_with("operator-password") {
+        if path.is_dir() || path == operator_file {
             continue;
         }
         files += 1;
@@ -96,6 +104,18 @@ async fn neither_password_nor_cookie_is_in_the_database() {
         }
     }
     assert!(files >= 2);
+}
+
+async fn no_cookie_is_in_a_row(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
+    let sign_in = access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
+    access.resume(&sign_in.cookie).await.unwrap();
+    let row = sql("SELECT token_hash, public_id FROM sign_ins");
+    let row = row.fetch_one(access.control().pool()).await.unwrap();
+    let bytes = hex_decoded(&sign_in.cookie);
+    let (hash, public_id): (Vec<u8>, String) = (row.get(0).unwrap(), row.get(1).unwrap());
+    assert!(hash != bytes && hash != sign_in.cookie.as_bytes());
+    assert!(!sign_in.cookie.contains(&public_id));
 }
 
 fn hex_decoded(text: &str) -> Vec<u8> {

@@ -4,9 +4,24 @@ use std::time::Duration;
 
 use annals_access::{Access, Author, Client, Permission, Principal, Secret, SignInError};
 use annals_schemas::Event;
+use annals_store::sql::sql;
+use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 
-use crate::support::{Home, PASSWORD, client, personal, told, told_one};
+use crate::support::{Engine, Home, PASSWORD, client, personal, suite, told, told_one};
+
+suite!(
+    a_cookie_resumes_its_sign_in_in_every_process_and_leaves_no_event,
+    a_sign_in_ends_after_half_an_hour_without_use,
+    a_sign_in_ends_after_twelve_hours_however_much_it_is_used,
+    the_last_use_is_written_once_a_minute,
+    ended_sign_ins_are_removed,
+    signing_out_ends_one_sign_in_and_leaves_an_event,
+    nobody_ends_the_sign_in_of_another_account,
+    a_password_change_and_a_disabling_end_every_sign_in_at_once,
+    granting_and_revoking_count_at_once,
+    a_permission_of_another_version_allows_nothing,
+);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -22,9 +37,8 @@ async fn resume(access: &Access, cookie: &str) -> Option<Principal> {
     }
 }
 
-#[tokio::test]
-async fn a_cookie_resumes_its_sign_in_in_every_process_and_leaves_no_event() {
-    let (home, access) = Home::with_ada().await;
+async fn a_cookie_resumes_its_sign_in_in_every_process_and_leaves_no_event(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let other = home.process().await;
     let sign_in = access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
     told(&access).await;
@@ -33,9 +47,8 @@ async fn a_cookie_resumes_its_sign_in_in_every_process_and_leaves_no_event() {
     assert_eq!(told(&access).await, []);
 }
 
-#[tokio::test]
-async fn a_sign_in_ends_after_half_an_hour_without_use() {
-    let (home, access) = Home::with_ada().await;
+async fn a_sign_in_ends_after_half_an_hour_without_use(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let used = cookie(&access).await;
     let unused = cookie(&access).await;
     for _ in 0..3 {
@@ -47,9 +60,8 @@ async fn a_sign_in_ends_after_half_an_hour_without_use() {
     assert!(resume(&access, &used).await.is_none());
 }
 
-#[tokio::test]
-async fn a_sign_in_ends_after_twelve_hours_however_much_it_is_used() {
-    let (home, access) = Home::with_ada().await;
+async fn a_sign_in_ends_after_twelve_hours_however_much_it_is_used(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let cookie = cookie(&access).await;
     for _ in 0..36 {
         assert!(resume(&access, &cookie).await.is_some());
@@ -58,41 +70,35 @@ async fn a_sign_in_ends_after_twelve_hours_however_much_it_is_used() {
     assert!(resume(&access, &cookie).await.is_none());
 }
 
-#[tokio::test]
-async fn the_last_use_is_written_once_a_minute() {
-    let (home, access) = Home::with_ada().await;
+async fn the_last_use_is_written_once_a_minute(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let cookie = cookie(&access).await;
-    let start = home.clock.now().timestamp_micros();
+    let start = home.clock.now();
     let mut written = Vec::new();
     for _ in 0..5 {
         resume(&access, &cookie).await.unwrap();
-        let used_at: i64 = sqlx::query_scalar("SELECT used_at FROM sign_ins")
-            .fetch_one(access.control().pool())
-            .await
-            .unwrap();
-        written.push((used_at - start) / 1_000_000);
+        let used_at: DateTime<Utc> =
+            sql("SELECT used_at FROM sign_ins").fetch_scalar(access.control().pool()).await.unwrap();
+        written.push((used_at - start).num_seconds());
         home.clock.advance(Duration::from_secs(30));
     }
     assert_eq!(written, [0, 0, 60, 60, 120]);
 }
 
-#[tokio::test]
-async fn ended_sign_ins_are_removed() {
-    let (home, access) = Home::with_ada().await;
+async fn ended_sign_ins_are_removed(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     for _ in 0..5 {
         cookie(&access).await;
     }
     home.clock.advance(30 * MINUTE);
     let last = cookie(&access).await;
-    let rows: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM sign_ins").fetch_one(access.control().pool()).await.unwrap();
+    let rows: i64 = sql("SELECT count(*) FROM sign_ins").fetch_scalar(access.control().pool()).await.unwrap();
     assert_eq!(rows, 1);
     assert!(resume(&access, &last).await.is_some());
 }
 
-#[tokio::test]
-async fn signing_out_ends_one_sign_in_and_leaves_an_event() {
-    let (home, access) = Home::with_ada().await;
+async fn signing_out_ends_one_sign_in_and_leaves_an_event(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let other = home.process().await;
     let (ended, kept) = (cookie(&access).await, cookie(&access).await);
     let principal = resume(&access, &ended).await.unwrap();
@@ -108,9 +114,8 @@ async fn signing_out_ends_one_sign_in_and_leaves_an_event() {
     assert_eq!(personal(&event).address.as_deref(), Some("10.0.0.7"));
 }
 
-#[tokio::test]
-async fn nobody_ends_the_sign_in_of_another_account() {
-    let (_home, access) = Home::with_ada().await;
+async fn nobody_ends_the_sign_in_of_another_account(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let by = Author::command_line();
     access.add_account("bob", "acme", &[], Secret::new(PASSWORD), &by).await.unwrap();
     let ada = access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
@@ -120,9 +125,8 @@ async fn nobody_ends_the_sign_in_of_another_account() {
     assert!(resume(&access, &ada.cookie).await.is_some());
 }
 
-#[tokio::test]
-async fn a_password_change_and_a_disabling_end_every_sign_in_at_once() {
-    let (home, access) = Home::with_ada().await;
+async fn a_password_change_and_a_disabling_end_every_sign_in_at_once(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let command_line = home.process().await;
     let by = Author::command_line();
     let cookie = cookie(&access).await;
@@ -135,9 +139,8 @@ async fn a_password_change_and_a_disabling_end_every_sign_in_at_once() {
     assert!(resume(&access, &cookie).await.is_none());
 }
 
-#[tokio::test]
-async fn granting_and_revoking_count_at_once() {
-    let (home, access) = Home::with_ada().await;
+async fn granting_and_revoking_count_at_once(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let command_line = home.process().await;
     let by = Author::command_line();
     let other = command_line.add_customer("other", "UTC", &by).await.unwrap().id;
@@ -156,13 +159,9 @@ async fn granting_and_revoking_count_at_once() {
     assert_eq!(principal.grants.customers().collect::<Vec<_>>(), [acme]);
 }
 
-#[tokio::test]
-async fn a_permission_of_another_version_allows_nothing() {
-    let (_home, access) = Home::with_ada().await;
-    sqlx::query("UPDATE grants SET permission = 'can_do_anything'")
-        .execute(access.control().pool())
-        .await
-        .unwrap();
+async fn a_permission_of_another_version_allows_nothing(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
+    sql("UPDATE grants SET permission = 'can_do_anything'").execute(access.control().pool()).await.unwrap();
     let cookie = cookie(&access).await;
     let principal = resume(&access, &cookie).await.unwrap();
     assert!(Permission::ALL.into_iter().all(|permission| !principal.may(permission, principal.customer.id)));
@@ -172,14 +171,16 @@ async fn a_permission_of_another_version_allows_nothing() {
 #[test]
 fn no_text_at_all_is_a_cookie() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (_home, access) = runtime.block_on(Home::with_ada());
-    let real = runtime.block_on(cookie(&access));
-    let config = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(text in any::<String>(), at in 0..real.len(), digit in "[0-9a-fA-Z ]")| {
-        prop_assert!(runtime.block_on(resume(&access, &text)).is_none());
-        let mut changed = real.clone();
-        changed.replace_range(at..=at, &digit);
-        prop_assert_eq!(runtime.block_on(resume(&access, &changed)).is_some(), changed == real);
-    });
-    assert!(runtime.block_on(resume(&access, &"0".repeat(1 << 20))).is_none());
+    for engine in [Engine::Embedded, Engine::Postgres] {
+        let (_home, access) = runtime.block_on(Home::with_ada(engine));
+        let real = runtime.block_on(cookie(&access));
+        let config = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(text in any::<String>(), at in 0..real.len(), digit in "[0-9a-fA-Z ]")| {
+            prop_assert!(runtime.block_on(resume(&access, &text)).is_none());
+            let mut changed = real.clone();
+            changed.replace_range(at..=at, &digit);
+            prop_assert_eq!(runtime.block_on(resume(&access, &changed)).is_some(), changed == real);
+        });
+        assert!(runtime.block_on(resume(&access, &"0".repeat(1 << 20))).is_none());
+    }
 }

@@ -6,9 +6,25 @@ use std::time::Duration;
 use annals_access::{Access, Author, Client, MAX_HASHING, Permission, Secret, SignInError};
 use annals_schemas::ids::OPERATOR_CUSTOMER;
 use annals_schemas::{ActorKind, Event, LoginFailed, LoginSucceeded};
+use annals_store::sql::sql;
 use chrono::Timelike;
 
-use crate::support::{Home, PASSWORD, client, personal, told, told_one};
+use crate::support::{Engine, Home, PASSWORD, client, personal, suite, told, told_one};
+
+suite!(
+    a_sign_in_tells_who_it_is_and_leaves_an_event,
+    each_sign_in_has_its_own_cookie_and_public_id,
+    the_event_of_a_failure_says_what_the_client_is_not_told,
+    a_failure_of_nobody_goes_to_the_operator,
+    an_unknown_account_costs_a_hash_too,
+    a_verified_credential_is_remembered_for_five_minutes,
+    a_password_changed_by_another_process_counts_at_once,
+    an_account_disabled_by_another_process_is_out_at_once,
+    fifty_sign_ins_at_once_finish_with_two_hashes_at_once,
+    beyond_the_queue_a_sign_in_is_busy_and_counted,
+    a_sign_in_whose_caller_hangs_up_leaves_its_event,
+    a_password_that_is_being_changed_is_waited_for,
+);
 
 async fn succeeded(access: &Access) -> LoginSucceeded {
     match told_one(access).await {
@@ -30,9 +46,8 @@ async fn refused(access: &Access, email: &str, password: &str) -> LoginFailed {
     failed(access).await
 }
 
-#[tokio::test]
-async fn a_sign_in_tells_who_it_is_and_leaves_an_event() {
-    let (home, access) = Home::with_ada().await;
+async fn a_sign_in_tells_who_it_is_and_leaves_an_event(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let sign_in =
         access.sign_in("ADA@example.com", PASSWORD, &client("::ffff:10.0.0.7"), "papi").await.unwrap();
     let principal = &sign_in.principal;
@@ -58,9 +73,8 @@ async fn a_sign_in_tells_who_it_is_and_leaves_an_event() {
     assert!(principal.sign_in_id.as_ref().is_some_and(|id| !id.is_empty() && *id != sign_in.cookie));
 }
 
-#[tokio::test]
-async fn each_sign_in_has_its_own_cookie_and_public_id() {
-    let (_home, access) = Home::with_ada().await;
+async fn each_sign_in_has_its_own_cookie_and_public_id(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let mut seen = HashSet::new();
     for _ in 0..10 {
         let sign_in = access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
@@ -70,9 +84,8 @@ async fn each_sign_in_has_its_own_cookie_and_public_id() {
     assert_eq!(told(&access).await.len(), 10);
 }
 
-#[tokio::test]
-async fn the_event_of_a_failure_says_what_the_client_is_not_told() {
-    let (_home, access) = Home::with_ada().await;
+async fn the_event_of_a_failure_says_what_the_client_is_not_told(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let acme = access.find_customer("acme").await.unwrap().id;
     let ada = access.accounts().await.unwrap()[0].id;
 
@@ -97,9 +110,8 @@ async fn the_event_of_a_failure_says_what_the_client_is_not_told() {
     }
 }
 
-#[tokio::test]
-async fn a_failure_of_nobody_goes_to_the_operator() {
-    let (_home, access) = Home::with_ada().await;
+async fn a_failure_of_nobody_goes_to_the_operator(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let mut ids = HashSet::new();
     for name in ["Nobody", "nobody", "", "a\0b", "two words", "\u{202e}gnp.exe", &"é".repeat(40_000)] {
         let event = refused(&access, name, PASSWORD).await;
@@ -116,9 +128,8 @@ async fn a_failure_of_nobody_goes_to_the_operator() {
     assert_eq!(ids.len(), 6);
 }
 
-#[tokio::test]
-async fn an_unknown_account_costs_a_hash_too() {
-    let (_home, access) = Home::with_ada().await;
+async fn an_unknown_account_costs_a_hash_too(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     for (email, password) in [("nobody", PASSWORD), ("ada@example.com", "wrong"), ("nobody", ""), ("", "")] {
         let before = access.hashing_load().made;
         refused(&access, email, password).await;
@@ -126,9 +137,8 @@ async fn an_unknown_account_costs_a_hash_too() {
     }
 }
 
-#[tokio::test]
-async fn a_verified_credential_is_remembered_for_five_minutes() {
-    let (home, access) = Home::with_ada().await;
+async fn a_verified_credential_is_remembered_for_five_minutes(engine: Engine) {
+    let (home, access) = Home::with_ada(engine).await;
     let mut hashes = Vec::new();
     for wait in [0, 1, 298, 1, 299] {
         home.clock.advance(Duration::from_secs(wait));
@@ -142,9 +152,8 @@ async fn a_verified_credential_is_remembered_for_five_minutes() {
     refused(&access, "ada@example.com", "wrong password").await;
 }
 
-#[tokio::test]
-async fn a_password_changed_by_another_process_counts_at_once() {
-    let (home, server) = Home::with_ada().await;
+async fn a_password_changed_by_another_process_counts_at_once(engine: Engine) {
+    let (home, server) = Home::with_ada(engine).await;
     let command_line = home.process().await;
     server.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
     command_line
@@ -164,9 +173,8 @@ async fn a_password_changed_by_another_process_counts_at_once() {
     assert_eq!(server.hashing_load().made, before + 1);
 }
 
-#[tokio::test]
-async fn an_account_disabled_by_another_process_is_out_at_once() {
-    let (home, server) = Home::with_ada().await;
+async fn an_account_disabled_by_another_process_is_out_at_once(engine: Engine) {
+    let (home, server) = Home::with_ada(engine).await;
     let command_line = home.process().await;
     server.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
     command_line.disable_account("ada@example.com", &Author::command_line()).await.unwrap();
@@ -174,9 +182,8 @@ async fn an_account_disabled_by_another_process_is_out_at_once() {
     assert_eq!(refused(&server, "ada@example.com", PASSWORD).await.reason, "account is disabled");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn fifty_sign_ins_at_once_finish_with_two_hashes_at_once() {
-    let (_home, access) = Home::with_ada().await;
+async fn fifty_sign_ins_at_once_finish_with_two_hashes_at_once(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let tasks: Vec<_> = (0..50)
         .map(|number| {
             let access = access.clone();
@@ -197,10 +204,9 @@ async fn fifty_sign_ins_at_once_finish_with_two_hashes_at_once() {
     assert!((1..=MAX_HASHING).contains(&load.running_max), "{load:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn beyond_the_queue_a_sign_in_is_busy_and_counted() {
+async fn beyond_the_queue_a_sign_in_is_busy_and_counted(engine: Engine) {
     const ATTEMPTS: i64 = 300;
-    let (_home, access) = Home::with_ada().await;
+    let (_home, access) = Home::with_ada(engine).await;
     let tasks: Vec<_> = (0..ATTEMPTS)
         .map(|number| {
             let access = access.clone();
@@ -239,14 +245,30 @@ async fn beyond_the_queue_a_sign_in_is_busy_and_counted() {
     assert_eq!((personal(&crowd).account.as_deref(), personal(&crowd).address.as_deref()), (None, None));
 }
 
-#[tokio::test]
-async fn a_sign_in_whose_caller_hangs_up_leaves_its_event() {
-    let (_home, access) = Home::with_ada().await;
+async fn a_sign_in_whose_caller_hangs_up_leaves_its_event(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
     let mut changes = access.outbox_changed();
     let caller = client("10.0.0.7");
     let sign_in = access.sign_in("ada@example.com", "wrong password", &caller, "papi");
     // One poll starts it; dropping the future is what a server does when the client hangs up.
     assert!(tokio::time::timeout(Duration::ZERO, sign_in).await.is_err());
     tokio::time::timeout(Duration::from_secs(60), changes.changed()).await.unwrap().unwrap();
+    assert_eq!(failed(&access).await.reason, "wrong password");
+}
+
+async fn a_password_that_is_being_changed_is_waited_for(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
+    let mut change = access.control().begin().await.unwrap();
+    sql("UPDATE accounts SET version = version + 1").execute(&mut change).await.unwrap();
+    let sign_in = {
+        let access = access.clone();
+        tokio::spawn(
+            async move { access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await },
+        )
+    };
+    // Long enough to check the old password, which is right.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    change.commit().await.unwrap();
+    assert!(matches!(sign_in.await.unwrap(), Err(SignInError::Refused)));
     assert_eq!(failed(&access).await.reason, "wrong password");
 }

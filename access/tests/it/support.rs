@@ -1,44 +1,91 @@
-//! A data directory, processes on it, and what they told.
+//! An installation on each engine, processes on it, and what they told.
+
+use std::sync::Arc;
 
 use annals_access::{Access, Author, Client, Clock, Opened, Permission, Secret};
 use annals_schemas::codec::{NoRegistry, decode};
 use annals_schemas::{Event, Personal};
-use annals_store::{ControlDb, DataDir};
+use annals_store::{DataDir, Database, PostgresDb};
+use annals_testing::postgres::{FreshDatabase, fresh_database};
+use annals_testing::servers;
 use tempfile::TempDir;
+use tokio::sync::Barrier;
 
 /// The password of [`Home::with_ada`]'s account.
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
-/// A data directory with a clock.
+/// An engine of the control tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Embedded,
+    Postgres,
+}
+
+/// Runs each of these tests on both engines.
+macro_rules! suite {
+    ($($case:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(crate::support::Engine::Embedded).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(crate::support::Engine::Postgres).await;
+            })+
+        }
+    };
+}
+pub(crate) use suite;
+
+/// Databases of their own with a clock. They go away with this value.
 pub(crate) struct Home {
-    pub(crate) folder: TempDir,
+    place: Place,
     pub(crate) clock: Clock,
 }
 
+enum Place {
+    Embedded(TempDir),
+    Postgres(Box<FreshDatabase>),
+}
+
 impl Home {
-    pub(crate) fn new() -> Self {
+    pub(crate) async fn new(engine: Engine) -> Self {
         let start = "2026-03-01T12:00:00.123456Z".parse().unwrap();
-        Self { folder: TempDir::new().unwrap(), clock: Clock::manual(start) }
+        let place = match engine {
+            Engine::Embedded => Place::Embedded(TempDir::new().unwrap()),
+            Engine::Postgres => {
+                let server = tokio::task::spawn_blocking(servers::postgres).await.unwrap();
+                Place::Postgres(Box::new(fresh_database(&server).await))
+            }
+        };
+        Self { place, clock: Clock::manual(start) }
     }
 
-    pub(crate) fn directory(&self) -> DataDir {
-        DataDir::create(self.folder.path()).unwrap()
+    pub(crate) fn database(&self) -> Database {
+        match &self.place {
+            Place::Embedded(folder) => Database::Embedded(DataDir::create(folder.path()).unwrap()),
+            Place::Postgres(fresh) => Database::Postgres(PostgresDb::parse(&fresh.url).unwrap()),
+        }
     }
 
-    /// Opens the directory as a process of its own would: with its own connections and memory.
+    /// Opens the databases as a process of its own would: with its own connections and memory.
     pub(crate) async fn process(&self) -> Access {
         self.opened().await.access
     }
 
     pub(crate) async fn opened(&self) -> Opened {
-        let directory = self.directory();
-        let control = ControlDb::open(&directory).await.unwrap();
-        Access::open_with_clock(control, &directory, self.clock.clone()).await.unwrap()
+        let database = self.database();
+        let control = database.control().await.unwrap();
+        Access::open_with_clock(control, &database, self.clock.clone()).await.unwrap()
     }
 
-    /// A process on a directory with the customer `acme` and its account `ada@example.com`, and an empty outbox.
-    pub(crate) async fn with_ada() -> (Self, Access) {
-        let home = Self::new();
+    /// A process on an installation with the customer `acme` and its account `ada@example.com`, and an empty outbox.
+    pub(crate) async fn with_ada(engine: Engine) -> (Self, Access) {
+        let home = Self::new(engine).await;
         let access = home.process().await;
         let by = Author::command_line();
         access.add_customer("acme", "Europe/Zurich", &by).await.unwrap();
@@ -50,7 +97,6 @@ impl Home {
         (home, access)
     }
 }
-
 /// A client at an address.
 pub(crate) fn client(address: &str) -> Client {
     Client::new(Some(address.parse().unwrap()), Some("curl/8.0"))
@@ -83,4 +129,32 @@ pub(crate) async fn told_one(access: &Access) -> Event {
 
 pub(crate) fn personal(event: &Event) -> &Personal {
     event.personal().unwrap()
+}
+
+/// A process for each call, and all calls at the same moment. Gives the results in the order of the calls.
+pub(crate) async fn at_once<T, F>(home: &Home, calls: usize, call: impl Fn(Access, usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut processes = Vec::new();
+    for _ in 0..calls {
+        let process = home.process().await;
+        // Its connection is there already when it begins.
+        process.outbox_len().await.unwrap();
+        processes.push(process);
+    }
+    let start = Arc::new(Barrier::new(calls));
+    let tasks = processes.into_iter().enumerate().map(|(number, process)| {
+        let (start, call) = (Arc::clone(&start), call(process, number));
+        tokio::spawn(async move {
+            start.wait().await;
+            call.await
+        })
+    });
+    let mut results = Vec::new();
+    for task in tasks.collect::<Vec<_>>() {
+        results.push(task.await.unwrap());
+    }
+    results
 }

@@ -19,12 +19,6 @@ const HEAD_BYTES: usize = 5;
 /// Why a batch cannot be read.
 pub(super) type Damage = &'static str;
 
-/// Bytes that a record takes in a batch.
-pub(super) fn encoded_len(record: &Record) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| 8 + name.len() + value.len()).sum();
-    8 + 4 + record.key.as_ref().map_or(0, Bytes::len) + 4 + record.value.len() + 2 + headers
-}
-
 /// Begins a batch.
 pub(super) fn begin() -> Vec<u8> {
     vec![0; HEAD_BYTES]
@@ -119,7 +113,7 @@ mod tests {
             for (index, record) in records.iter().enumerate() {
                 let before = batch.len();
                 put(&mut batch, record, index as i64);
-                prop_assert_eq!(batch.len() - before, encoded_len(record));
+                prop_assert_eq!(batch.len() - before, record.size_bytes());
             }
             finish(&mut batch);
             let stored = read(batch, first, records.len() as u64).unwrap();

@@ -6,6 +6,7 @@
 
 mod consumer;
 mod format;
+mod notes;
 mod reader;
 mod tail;
 mod writer;
@@ -18,12 +19,13 @@ use annals_store::sqlite::{self, Durability};
 use annals_store::{DataDir, StoreError};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use uuid::Uuid;
 
 use crate::{
-    Bus, BusError, Consumer, Partition, Position, ReadLimit, Record, Result, StartPositions, StoredRecord,
+    Bus, BusError, Consumer, GroupMember, Partition, Position, ReadLimit, Record, Result, StartPositions,
+    StoredRecord,
 };
 
 /// Version of the file's layout.
@@ -116,6 +118,7 @@ impl Shared {
 #[derive(Clone)]
 pub struct EmbeddedBus {
     shared: Arc<Shared>,
+    options: SqliteConnectOptions,
     writer: writer::Writer,
 }
 
@@ -156,8 +159,8 @@ impl EmbeddedBus {
             options.clone().pragma("query_only", "ON").connect().await.during(&path, "open the log")?;
         let tail = tail::Tail::start(watcher, path.clone());
         let shared = Arc::new(Shared { file, path, incarnation, partitions, readers, tail });
-        let writer = writer::Writer::start(connection, options, Arc::clone(&shared));
-        Ok(Self { shared, writer })
+        let writer = writer::Writer::start(connection, options.clone(), Arc::clone(&shared));
+        Ok(Self { shared, options, writer })
     }
 }
 
@@ -171,7 +174,7 @@ async fn lay_out(
     let version: i64 =
         sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *tx).await.during(path, DOING)?;
     if version > LAYOUT_VERSION {
-        return Err(StoreError::NewerVersion(path.to_owned()).into());
+        return Err(StoreError::NewerVersion(path.into()).into());
     }
     if version == 0 {
         for statement in LAYOUT {
@@ -185,6 +188,7 @@ async fn lay_out(
             .during(path, DOING)?;
         sqlx::query("PRAGMA user_version = 1").execute(&mut *tx).await.during(path, DOING)?;
     }
+    notes::lay_out(&mut tx, path).await?;
     for &(topic, wanted) in topics {
         ensure_topic(&mut tx, path, topic, wanted).await?;
     }
@@ -233,8 +237,13 @@ async fn ensure_topic(
 
 #[async_trait]
 impl Bus for EmbeddedBus {
-    async fn incarnation(&self) -> Result<Uuid> {
+    async fn incarnation(&self, topic: &str) -> Result<Uuid> {
+        self.shared.topic(topic)?;
         Ok(self.shared.incarnation)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        None
     }
 
     async fn partitions(&self, topic: &str) -> Result<Vec<Partition>> {
@@ -259,12 +268,32 @@ impl Bus for EmbeddedBus {
         Ok(Box::new(consumer::EmbeddedConsumer::new(Arc::clone(&self.shared), topics, starts, limit)?))
     }
 
+    async fn group_members(&self, _group: &str) -> Result<Vec<GroupMember>> {
+        Ok(Vec::new())
+    }
+
+    async fn first_positions(&self, topics: &[&str]) -> Result<Vec<(Partition, u64)>> {
+        let mut first = Vec::new();
+        for topic in topics {
+            first.extend(self.shared.topic(topic)?.into_iter().map(|row| (row.partition.clone(), 0)));
+        }
+        Ok(first)
+    }
+
     async fn end_positions(&self, topics: &[&str]) -> Result<Vec<(Partition, u64)>> {
         reader::end_positions(&self.shared, topics).await
     }
 
     async fn position_at(&self, partition: &Partition, time: DateTime<Utc>) -> Result<u64> {
         reader::position_at(&self.shared, self.shared.find(partition)?, time).await
+    }
+
+    async fn note(&self, key: &str) -> Result<Option<String>> {
+        notes::read(&self.shared, key).await
+    }
+
+    async fn set_note(&self, key: &str, text: &str) -> Result<()> {
+        notes::write(&self.shared, &self.options, key, text).await
     }
 
     async fn close(&self) {

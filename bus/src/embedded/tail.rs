@@ -57,7 +57,7 @@ async fn poll(mut connection: SqliteConnection, path: PathBuf, growth: Arc<watch
         if growth.receiver_count() == 0 {
             continue;
         }
-        match annals_store::ControlDb::data_version(&mut connection, &path).await {
+        match annals_store::sqlite::data_version(&mut connection, &path).await {
             Ok(version) if seen == Some(version) => {}
             Ok(version) => {
                 seen = Some(version);

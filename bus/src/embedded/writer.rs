@@ -23,9 +23,6 @@ const MAX_WAITING_APPENDS: usize = 1_024;
 /// A group commit takes no further append once it has this many bytes.
 const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
 
-/// Longest record, headers included.
-const MAX_RECORD_BYTES: usize = 1024 * 1024;
-
 struct Append {
     records: Vec<(usize, Record)>,
     size_bytes: usize,
@@ -69,11 +66,7 @@ impl Writer {
         let mut size_bytes = 0;
         let mut placed = Vec::with_capacity(records.len());
         for record in records {
-            let size = format::encoded_len(&record);
-            if size > MAX_RECORD_BYTES || record.headers.len() > usize::from(u16::MAX) {
-                return Err(BusError::RecordTooLarge { size_bytes: size, limit_bytes: MAX_RECORD_BYTES });
-            }
-            size_bytes += size;
+            size_bytes += record.checked_size()?;
             let number = match &record.key {
                 Some(key) => partition_of(key, count),
                 None => self.round_robin.fetch_add(1, Ordering::Relaxed) % count,

@@ -28,6 +28,8 @@ macro_rules! suite {
             first_times_survive_copying,
             an_empty_append_is_nothing,
             a_dropped_wait_loses_nothing,
+            notes_are_kept_and_replaced,
+            the_first_positions_are_those_of_the_first_records,
         );
     };
 }
@@ -50,7 +52,7 @@ pub async fn positions_are_dense_and_follow_the_key(bus: &dyn Bus) {
     let keys: Vec<String> = (0..50).map(|n| format!("key-{}", n % 7)).collect();
     let sent: Vec<Record> = keys.iter().map(|key| record(key, "x")).collect();
     let positions = bus.append("alpha", sent).await.unwrap();
-    let incarnation = bus.incarnation().await.unwrap();
+    let incarnation = bus.incarnation("alpha").await.unwrap();
     let mut next: BTreeMap<u32, u64> = BTreeMap::new();
     for (key, position) in keys.iter().zip(&positions) {
         assert_eq!(position.incarnation, incarnation);
@@ -225,6 +227,25 @@ pub async fn a_dropped_wait_loses_nothing(bus: &dyn Bus) {
         }
     };
     tokio::time::timeout(SOON, async { tokio::join!(writer, reader) }).await.unwrap();
+}
+
+pub async fn notes_are_kept_and_replaced(bus: &dyn Bus) {
+    assert_eq!(bus.note("copy").await.unwrap(), None);
+    bus.set_note("copy", "one").await.unwrap();
+    bus.set_note("copy", "two\nlines \u{e9}").await.unwrap();
+    bus.set_note("other", "").await.unwrap();
+    assert_eq!(bus.note("copy").await.unwrap().as_deref(), Some("two\nlines \u{e9}"));
+    assert_eq!(bus.note("other").await.unwrap().as_deref(), Some(""));
+    assert_eq!(bus.trouble(), None);
+}
+
+pub async fn the_first_positions_are_those_of_the_first_records(bus: &dyn Bus) {
+    bus.append("alpha", (0..9).map(|n| record(&n.to_string(), "x")).collect()).await.unwrap();
+    let first = bus.first_positions(&["alpha", "beta"]).await.unwrap();
+    assert_eq!(first.len(), 4);
+    assert!(first.iter().all(|(_, offset)| *offset == 0), "{first:?}");
+    assert!(matches!(bus.first_positions(&["gamma"]).await, Err(BusError::UnknownTopic(_))));
+    assert!(matches!(bus.incarnation("gamma").await, Err(BusError::UnknownTopic(_))));
 }
 
 /// A log of one case, with what must live as long as it.

@@ -32,12 +32,12 @@ async fn a_log_is_the_same_after_it_was_closed() {
     let keep = tempfile::tempdir().unwrap();
     let directory = DataDir::create(keep.path()).unwrap();
     let bus = EmbeddedBus::open(&directory, &TOPICS).await.unwrap();
-    let incarnation = bus.incarnation().await.unwrap();
+    let incarnation = bus.incarnation("beta").await.unwrap();
     bus.append("beta", vec![record("k", "x")]).await.unwrap();
     bus.close().await;
     assert!(matches!(bus.append("beta", vec![record("k", "x")]).await, Err(BusError::Closed)));
     let bus = EmbeddedBus::open(&directory, &TOPICS).await.unwrap();
-    assert_eq!(bus.incarnation().await.unwrap(), incarnation);
+    assert_eq!(bus.incarnation("beta").await.unwrap(), incarnation);
     assert_eq!(bus.append("beta", vec![record("k", "y")]).await.unwrap()[0].offset, 1);
 }
 

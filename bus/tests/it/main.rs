@@ -1,8 +1,10 @@
-//! Tests of the log: the contract that every engine keeps, and what is special about the embedded one.
+//! Tests of the log: the contract that every engine keeps, and what is special about each.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod contract;
 mod embedded;
+#[cfg(feature = "kafka")]
+mod kafka;
 
 use std::sync::Arc;
 

@@ -93,3 +93,43 @@ pub(crate) fn events(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec
             .collect()
     })
 }
+
+fn session(number: u128, part: u128) -> (Meta, Personal) {
+    let meta = Meta {
+        event_id: Uuid::from_u128(number << 8 | part),
+        customer: Uuid::from_u128(0xC0),
+        occurred_at: base() + TimeDelta::seconds(i64::try_from(part).unwrap()),
+        source: "urn:test".into(),
+        actor: Actor::new(ActorKind::HostAccount, Uuid::from_u128(0xA0)),
+    };
+    let personal =
+        Personal { address: Some("10.0.0.1".into()), account: Some("ada".into()), ..Personal::default() };
+    (meta, personal)
+}
+
+/// A logon of its own number.
+pub(crate) fn logon(number: u128) -> Event {
+    let (meta, personal) = session(number, 1);
+    HostLoggedOn {
+        meta,
+        host: "WS1".into(),
+        logon_id: Some(format!("{number:#x}")),
+        logon_type: None,
+        identity: HostIdentity::Person,
+        personal: PersonalData::Personal(personal),
+    }
+    .into()
+}
+
+/// The logoff of the logon of this number, a second later.
+pub(crate) fn logoff(number: u128) -> Event {
+    let (meta, personal) = session(number, 2);
+    HostLoggedOff {
+        meta,
+        host: "WS1".into(),
+        logon_id: Some(format!("{number:#x}")),
+        identity: HostIdentity::Person,
+        personal: PersonalData::Personal(personal),
+    }
+    .into()
+}

@@ -1,119 +1,169 @@
-//! Tests of the consumers on the embedded engines: real files, real log, no server.
+//! Tests of the consumers on every pair of engines: real logs, real databases.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod copy;
+mod dump;
+mod engines;
 mod events;
 mod fold;
+mod kafka;
+mod lost_file;
+mod lost_log;
+mod lost_topics;
 mod projector;
 mod rebuild;
+mod registry;
+mod relays;
+mod same_rows;
+mod shared;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use annals_bus::{Bus, EmbeddedBus};
-use annals_consumers::Engine;
-use annals_schemas::TOPICS;
+use annals_consumers::{Engine, Projector, Status, StopSignal};
+use annals_producers::Publisher;
+use annals_producers::fleet::Fleet;
+use annals_schemas::Event;
+use annals_store::error::Context;
 use annals_store::generations::{self, State};
-use annals_store::sqlite::SqliteViewStore;
-use annals_store::{ControlDb, DataDir, ViewStore};
+use annals_store::sql::{Row, sql};
+use annals_store::{Partition, Pool, StoreError};
 use annals_views::View;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use chrono::Utc;
+use tokio::task::JoinHandle;
 
-/// An engine in a directory that goes away.
-pub struct Installation {
-    /// What consumers work on.
-    pub engine: Engine,
-    _folder: tempfile::TempDir,
+/// Deadline of everything that should take a moment.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// How often conditions are looked at.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "after {} s still not: {what}", SOON.as_secs());
+        tokio::time::sleep(POLL).await;
+    }
 }
 
-/// A new, empty installation.
-pub async fn installation() -> Installation {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = DataDir::create(folder.path()).unwrap();
-    let control = ControlDb::open(&directory).await.unwrap();
-    let topics = TOPICS.map(|topic| (topic.name, topic.partitions));
-    let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::open(&directory, &topics).await.unwrap());
-    Installation { engine: Engine { directory, control, bus }, _folder: folder }
+/// The number of a view's active generation.
+pub(crate) async fn active<V: View>(engine: &Engine) -> i64 {
+    generations::find(&engine.control, V::NAME, State::Active).await.unwrap().unwrap().number
 }
 
-/// A view whose rows can be compared: every column that a query shows, dictionary ids resolved.
-pub trait Dump: View {
-    /// Selects one text per row.
-    const ROWS: &'static str;
+/// Every row of a view's active generation, sorted.
+pub(crate) async fn rows<V: dump::Dump>(engine: &Engine) -> Vec<String> {
+    dump::rows::<V>(&engine.database, active::<V>(engine).await).await
 }
 
-impl Dump for annals_views::audit_log::AuditLog {
-    const ROWS: &'static str = "SELECT concat_ws('|', hex(customers.customer), hex(event_id), at, claimed_at,
-         actors.kind, hex(actors.actor), actors.account, actors.qualified, actors.account_key, actions.name,
-         actions.category, actions.severity, actions.entity_type, hex(addresses.address), entities.entity,
-         description, sign_in, misplaced, /*place*/ partitions.topic, partitions.number, \"offset\", recorded_at)
-       FROM events JOIN customers ON customers.id = events.customer JOIN actors ON actors.id = events.actor
-         JOIN actions ON actions.id = events.action JOIN partitions ON partitions.id = events.partition
-         LEFT JOIN addresses ON addresses.id = events.address LEFT JOIN entities ON entities.id = events.entity
-       ORDER BY events.customer, event_id";
-}
-
-impl Dump for annals_views::logged_on_users::LoggedOnUsers {
-    const ROWS: &'static str = "SELECT concat_ws('|', hex(customer), hex(event_id), host, logon_id, hex(address), account,
-         hex(user_uuid), logged_on_at, logged_off_at /*place*/) FROM logons
-       UNION ALL SELECT concat_ws('|', 'off', hex(customer), hex(event_id), host, logon_id, logged_off_at) FROM logoffs
-       ORDER BY 1";
-}
-
-/// Every row of a view's file, in an order of their own.
-pub async fn rows<V: Dump>(path: &Path) -> Vec<String> {
-    query(path, V::ROWS.to_owned()).await
-}
-
-/// As `rows`, without where and when a record stands in the log: what a repetition may not change.
-pub async fn shown<V: Dump>(path: &Path) -> Vec<String> {
-    let sql = V::ROWS.replace("/*place*/ partitions.topic, partitions.number, \"offset\", recorded_at", "''");
-    query(path, sql).await
-}
-
-async fn query(path: &Path, sql: String) -> Vec<String> {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-    let mut connection = options.connect().await.unwrap();
-    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    let mut rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    rows.sort();
-    rows
-}
-
-/// Changes a file by hand.
-pub async fn execute(path: &Path, sql: &'static str) -> u64 {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-    let mut connection = options.connect().await.unwrap();
-    let changed = sqlx::query(sql).execute(&mut connection).await.unwrap().rows_affected();
-    connection.close().await.unwrap();
-    changed
-}
-
-/// The file of a view's active generation.
-pub async fn active_path<V: View>(engine: &Engine) -> std::path::PathBuf {
-    let active = generations::find(&engine.control, V::NAME, State::Active).await.unwrap().unwrap();
-    engine.directory.view_db(V::NAME, active.number)
+/// As [`rows`], without where and when the records stand in the log.
+pub(crate) async fn shown<V: dump::Dump>(engine: &Engine) -> Vec<String> {
+    dump::shown::<V>(&engine.database, active::<V>(engine).await).await
 }
 
 /// Waits until the active generation has folded all that is in the log now.
-pub async fn caught_up<V: View>(engine: &Engine) {
+pub(crate) async fn caught_up<V: View>(engine: &Engine) {
     let topics: Vec<&str> = V::topics().iter().map(|topic| topic.name).collect();
     let ends = engine.bus.end_positions(&topics).await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if generations::find(&engine.control, V::NAME, State::Active).await.unwrap().is_some() {
-            let store = SqliteViewStore::open(&active_path::<V>(engine).await, V::tables()).await.unwrap();
-            let positions = store.positions().await.unwrap();
-            store.close().await;
-            let reached = |(partition, end): &(annals_bus::Partition, u64)| {
-                *end == 0 || positions.iter().any(|p| p.partition == *partition && p.next_offset >= *end)
-            };
-            if ends.iter().all(reached) {
-                return;
-            }
+    let mut reader: Option<(i64, Pool)> = None;
+    until(&format!("{} reaches {ends:?}", V::NAME), async || {
+        let Some(active) = generations::find(&engine.control, V::NAME, State::Active).await.unwrap() else {
+            return false;
+        };
+        if reader.as_ref().is_none_or(|(number, _)| *number != active.number) {
+            reader = open_when_there::<V>(engine, active.number).await;
         }
-        assert!(Instant::now() < deadline, "the view does not catch up with {ends:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        let Some((number, pool)) = &reader else { return false };
+        let place = engine.database.place(V::NAME, *number);
+        let Some(positions) = there(positions(pool).await.during(place, "look")) else { return false };
+        ends.iter()
+            .all(|(partition, end)| *end == 0 || positions.iter().any(|(p, at)| p == partition && at >= end))
+    })
+    .await;
+    if let Some((_, pool)) = reader {
+        pool.close().await;
     }
+}
+
+/// What a generation gives, unless somebody is still laying it out.
+fn there<T>(answer: Result<T, StoreError>) -> Option<T> {
+    match answer {
+        Ok(answer) => Some(answer),
+        Err(StoreError::Gone(_)) => None,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+async fn open_when_there<V: View>(engine: &Engine, generation: i64) -> Option<(i64, Pool)> {
+    there(engine.database.readers(V::NAME, generation).await).map(|pool| (generation, pool))
+}
+
+async fn positions(pool: &Pool) -> Result<Vec<(Partition, u64)>, sqlx::Error> {
+    let rows = sql("SELECT topic, partition, next_offset FROM positions").fetch_all(pool).await?;
+    let read = |row: &Row| Ok((Partition::new(&row.get::<String>(0)?, row.get(1)?), row.get(2)?));
+    rows.iter().map(read).collect()
+}
+
+/// Publishes so many events of a fleet, and gives them.
+pub(crate) async fn publish(engine: &Engine, fleet: &mut Fleet, count: usize) -> Vec<Event> {
+    let events: Vec<_> = (0..count).map(|_| fleet.next(Utc::now())).collect();
+    let publisher = Publisher::new(Arc::clone(&engine.bus));
+    for some in events.chunks(100) {
+        publisher.publish(some).await.unwrap();
+    }
+    events
+}
+
+/// A projector at work.
+pub(crate) struct AtWork {
+    pub(crate) status: Status,
+    signal: StopSignal,
+    task: JoinHandle<()>,
+}
+
+impl AtWork {
+    pub(crate) fn start<V: View>(engine: &Engine) -> Self {
+        let (signal, stop) = StopSignal::new();
+        let (status, task) = Projector::<V>::spawn(engine.clone(), stop);
+        Self { status, signal, task }
+    }
+
+    /// Waits until it stops for good, and gives the reason.
+    pub(crate) async fn stopped(&mut self) -> String {
+        let is_stopped =
+            |state: &annals_consumers::State| matches!(state, annals_consumers::State::Stopped(_));
+        let state = tokio::time::timeout(SOON, self.status.wait_for(is_stopped)).await;
+        let Ok(Some(annals_consumers::State::Stopped(reason))) = state else {
+            panic!("it goes on: {}", self.status.shown());
+        };
+        reason
+    }
+
+    /// Waits until it works.
+    pub(crate) async fn running(&mut self) {
+        let is_running = |state: &annals_consumers::State| *state == annals_consumers::State::Running;
+        let state = tokio::time::timeout(SOON, self.status.wait_for(is_running)).await;
+        assert!(matches!(state, Ok(Some(_))), "it does not work: {}", self.status.shown());
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub(crate) async fn end(self) -> Status {
+        self.signal.stop();
+        tokio::time::timeout(SOON, self.task).await.unwrap().unwrap();
+        self.status
+    }
+
+    /// Drops it in the middle of whatever it does.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// Keeps a view until it has folded all there is.
+pub(crate) async fn keep<V: View>(engine: &Engine) {
+    let projector = AtWork::start::<V>(engine);
+    caught_up::<V>(engine).await;
+    projector.end().await;
 }

@@ -3,146 +3,202 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use annals_consumers::{Engine, Projector, StopSignal, for_each_view, rebuild};
-use annals_producers::Publisher;
+use annals_consumers::rebuild::{bring_to_version, rebuild};
+use annals_consumers::{ConsumerError, Engine, for_each_view};
 use annals_producers::fleet::Fleet;
-use annals_store::{Followed, Role, StoreError};
+use annals_store::sql::sql;
+use annals_store::{Followed, Role, StoreError, generations};
 use annals_views::View;
 use annals_views::audit_log::AuditLog;
 use annals_views::logged_on_users::LoggedOnUsers;
-use chrono::Utc;
+use tokio::task::JoinHandle;
 
-use crate::{Dump, active_path, caught_up, execute, installation, rows};
+use crate::dump::Dump;
+use crate::engines::{Engines, Installation, Store, on_every_engine};
+use crate::{AtWork, active, caught_up, keep, publish, rows, until};
 
-async fn publish(engine: &Engine, fleet: &mut Fleet, count: usize) {
-    for _ in 0..count.div_ceil(100) {
-        let events: Vec<_> = (0..100).map(|_| fleet.next(Utc::now())).collect();
-        Publisher::new(Arc::clone(&engine.bus)).publish(&events).await.unwrap();
-    }
-}
+on_every_engine!(
+    a_rebuild_gives_the_rows_of_the_live_projection_also_after_damage,
+    a_running_projector_and_its_readers_follow_without_a_failed_read,
+    only_one_rebuild_at_a_time_and_a_left_one_is_begun_anew,
+    a_generation_that_cannot_be_read_is_replaced_by_a_rebuild,
+    two_processes_bring_a_view_to_their_version_once,
+);
 
 async fn live<V: Dump>(engine: &Engine) -> Vec<String> {
-    let (signal, stop) = StopSignal::new();
-    let (_, task) = Projector::<V>::spawn(engine.clone(), stop);
-    caught_up::<V>(engine).await;
-    signal.stop();
-    task.await.unwrap();
-    rows::<V>(&active_path::<V>(engine).await).await
+    keep::<V>(engine).await;
+    rows::<V>(engine).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rebuild_gives_the_rows_of_the_live_projection_also_after_damage() {
-    let here = installation().await;
-    publish(&here.engine, &mut Fleet::new(3, true), 3_000).await;
+async fn a_rebuild_gives_the_rows_of_the_live_projection_also_after_damage(engines: Engines) {
+    let here = Installation::new(engines).await;
+    let engine = &here.engine;
+    publish(engine, &mut Fleet::new(3, true), 3_000).await;
     macro_rules! check {
         ($view:ty) => {{
-            let expected = live::<$view>(&here.engine).await;
+            let expected = live::<$view>(engine).await;
             assert!(expected.len() > 100);
-            let path = active_path::<$view>(&here.engine).await;
             let damaged = match <$view>::NAME {
                 "audit_log" => {
-                    execute(&path, "UPDATE events SET description = 'forged' WHERE id % 7 = 0").await
+                    here.change_view::<$view>(
+                        "UPDATE events SET description = 'forged' WHERE \"offset\" % 7 = 0",
+                    )
+                    .await
                 }
-                _ => execute(&path, "DELETE FROM logons WHERE id % 7 = 0").await,
+                _ => here.change_view::<$view>("DELETE FROM logons WHERE account >= 'm'").await,
             };
             assert!(damaged > 0);
-            assert_ne!(rows::<$view>(&path).await, expected);
-            let report = rebuild::rebuild::<$view>(&here.engine, None, &mut |_| {}).await.unwrap();
-            assert_eq!(report.generation, 2);
-            let new = active_path::<$view>(&here.engine).await;
-            assert_ne!(new, path);
-            assert_eq!(rows::<$view>(&new).await, expected);
-            assert!(!path.exists(), "nobody else uses the old file, so it is removed");
+            assert_ne!(rows::<$view>(engine).await, expected);
+            let old = active::<$view>(engine).await;
+            let report = rebuild::<$view>(engine, None, &mut |_| {}).await.unwrap();
+            assert_eq!((old, report.generation), (1, 2));
+            assert_eq!(active::<$view>(engine).await, 2);
+            assert_eq!(rows::<$view>(engine).await, expected);
+            let left = here.engine.database.readers(<$view>::NAME, old).await;
+            match engines.store {
+                // Nobody else uses the old file, so it is removed.
+                Store::Embedded => assert!(matches!(left, Err(StoreError::Gone(_)))),
+                // Other machines may still read it; a server removes it after a while.
+                Store::Postgres => left.unwrap().close().await,
+            }
         }};
     }
     for_each_view!(check);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_running_projector_and_its_readers_follow_without_a_failed_read() {
-    let here = installation().await;
+/// Reads a view again and again. No read fails, and no row goes away again.
+pub struct Reader {
+    pub followed: Followed,
+    reading: Arc<AtomicBool>,
+    reads: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl Reader {
+    pub async fn start(engine: &Engine) -> Self {
+        let tables = Some(AuditLog::tables());
+        let (name, version) = (AuditLog::NAME, AuditLog::VERSION);
+        let followed =
+            Followed::start(&engine.control, &engine.database, name, version, tables).await.unwrap();
+        let (reading, reads) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+        let (goes_on, counter, views) = (Arc::clone(&reading), Arc::clone(&reads), followed.clone());
+        let task = tokio::spawn(async move {
+            let mut rows = 0;
+            while goes_on.load(Ordering::SeqCst) {
+                let current = views.current();
+                let now: i64 = sql("SELECT count(*) FROM events").fetch_scalar(&current.pool).await.unwrap();
+                assert!(now >= rows, "rows went back from {rows} to {now}");
+                rows = now;
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { followed, reading, reads, task }
+    }
+
+    /// Waits until it reads this generation.
+    pub async fn reads(&self, generation: i64) {
+        until("the readers follow", async || self.followed.current().generation.number == generation).await;
+    }
+
+    pub async fn end(self) {
+        self.reading.store(false, Ordering::SeqCst);
+        self.task.await.unwrap();
+        assert!(self.reads.load(Ordering::SeqCst) > 10);
+    }
+}
+
+async fn a_running_projector_and_its_readers_follow_without_a_failed_read(engines: Engines) {
+    let here = Installation::new(engines).await;
     let engine = here.engine.clone();
     let mut fleet = Fleet::new(4, true);
     publish(&engine, &mut fleet, 2_000).await;
-    let _server = engine.directory.take_role(Role::Projector).unwrap();
-    let (signal, stop) = StopSignal::new();
-    let (_, task) = Projector::<AuditLog>::spawn(engine.clone(), stop);
+    let server = engine.database.take_role(Role::Projector).await.unwrap();
+    let projector = AtWork::start::<AuditLog>(&engine);
     caught_up::<AuditLog>(&engine).await;
-    let followed = Followed::start(
-        &engine.control,
-        &engine.directory,
-        AuditLog::NAME,
-        AuditLog::VERSION,
-        AuditLog::tables(),
-    )
-    .await
-    .unwrap();
-    let (reading, reads) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
-    let reader = {
-        let (followed, reading, reads) = (followed.clone(), Arc::clone(&reading), Arc::clone(&reads));
-        tokio::spawn(async move {
-            let mut rows = 0;
-            while reading.load(Ordering::SeqCst) {
-                let current = followed.current();
-                let now: i64 =
-                    sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&current.pool).await.unwrap();
-                assert!(now >= rows, "rows went back from {rows} to {now}");
-                rows = now;
-                reads.fetch_add(1, Ordering::SeqCst);
-            }
-        })
-    };
+    let reader = Reader::start(&engine).await;
     for generation in 2..5 {
         let mut silent = |_| {};
-        let (report, ()) = tokio::join!(
-            rebuild::rebuild::<AuditLog>(&engine, None, &mut silent),
+        let (report, _) = tokio::join!(
+            rebuild::<AuditLog>(&engine, None, &mut silent),
             publish(&engine, &mut fleet, 1_000)
         );
         assert_eq!(report.unwrap().generation, generation);
         caught_up::<AuditLog>(&engine).await;
-        while followed.current().generation.number != generation {
-            tokio::task::yield_now().await;
-        }
+        reader.reads(generation).await;
     }
-    reading.store(false, Ordering::SeqCst);
-    reader.await.unwrap();
-    assert!(reads.load(Ordering::SeqCst) > 10);
-    signal.stop();
-    task.await.unwrap();
-    let followed_rows = rows::<AuditLog>(&active_path::<AuditLog>(&engine).await).await;
-    drop(_server);
-    rebuild::rebuild::<AuditLog>(&engine, None, &mut |_| {}).await.unwrap();
-    assert_eq!(rows::<AuditLog>(&active_path::<AuditLog>(&engine).await).await, followed_rows);
+    reader.end().await;
+    projector.end().await;
+    let followed_rows = rows::<AuditLog>(&engine).await;
+    drop(server);
+    rebuild::<AuditLog>(&engine, None, &mut |_| {}).await.unwrap();
+    assert_eq!(rows::<AuditLog>(&engine).await, followed_rows);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_one_rebuild_at_a_time_and_a_left_one_is_begun_anew() {
-    let here = installation().await;
+async fn only_one_rebuild_at_a_time_and_a_left_one_is_begun_anew(engines: Engines) {
+    let here = Installation::new(engines).await;
     publish(&here.engine, &mut Fleet::new(5, true), 500).await;
-    let role = here.engine.directory.take_role(Role::Rebuild).unwrap();
-    let error = rebuild::rebuild::<LoggedOnUsers>(&here.engine, None, &mut |_| {}).await.unwrap_err();
-    assert!(matches!(
-        error,
-        annals_consumers::ConsumerError::Store(StoreError::InUse { role: "rebuild", .. })
-    ));
+    let role = here.engine.database.take_role(Role::Rebuild).await.unwrap();
+    let error = rebuild::<LoggedOnUsers>(&here.engine, None, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, ConsumerError::Store(StoreError::InUse { role: "rebuild", .. })));
     drop(role);
     // As after a crash in the middle: a generation that is being built by nobody.
-    annals_store::generations::begin_building(&here.engine.control, "logged_on_users", 1).await.unwrap();
-    let report = rebuild::rebuild::<LoggedOnUsers>(&here.engine, None, &mut |_| {}).await.unwrap();
-    assert_eq!(
-        rows::<LoggedOnUsers>(&active_path::<LoggedOnUsers>(&here.engine).await).await,
-        live::<LoggedOnUsers>(&here.engine).await
-    );
+    generations::begin_building(&here.engine.control, LoggedOnUsers::NAME, 1).await.unwrap();
+    let report = until_free(&here.engine).await;
+    assert_eq!(rows::<LoggedOnUsers>(&here.engine).await, live::<LoggedOnUsers>(&here.engine).await);
     assert!(report.records > 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_generation_that_cannot_be_read_is_replaced_by_a_rebuild() {
-    let here = installation().await;
+/// Rebuilds as soon as the role is free: a server hears of a connection's end a moment after it.
+async fn until_free(engine: &Engine) -> annals_consumers::rebuild::Report {
+    let mut report = None;
+    until("the role is free", async || match rebuild::<LoggedOnUsers>(engine, None, &mut |_| {}).await {
+        Ok(done) => {
+            report = Some(done);
+            true
+        }
+        Err(ConsumerError::Store(StoreError::InUse { .. })) => false,
+        Err(error) => panic!("{error}"),
+    })
+    .await;
+    report.unwrap()
+}
+
+async fn a_generation_that_cannot_be_read_is_replaced_by_a_rebuild(engines: Engines) {
+    let here = Installation::new(engines).await;
     publish(&here.engine, &mut Fleet::new(7, true), 500).await;
     let expected = live::<AuditLog>(&here.engine).await;
-    let path = active_path::<AuditLog>(&here.engine).await;
-    std::fs::write(&path, vec![7; 64 * 1024]).unwrap();
-    rebuild::rebuild::<AuditLog>(&here.engine, None, &mut |_| {}).await.unwrap();
-    assert_eq!(rows::<AuditLog>(&active_path::<AuditLog>(&here.engine).await).await, expected);
+    match engines.store {
+        Store::Embedded => {
+            let generation = active::<AuditLog>(&here.engine).await;
+            let path = here.databases.directory().view_db(AuditLog::NAME, generation);
+            std::fs::write(&path, vec![7; 64 * 1024]).unwrap();
+        }
+        Store::Postgres => {
+            here.change_view::<AuditLog>("DROP TABLE positions, events").await;
+            here.change_view::<AuditLog>("DELETE FROM marks WHERE key = 'layout'").await;
+        }
+    }
+    rebuild::<AuditLog>(&here.engine, None, &mut |_| {}).await.unwrap();
+    assert_eq!(rows::<AuditLog>(&here.engine).await, expected);
+}
+
+async fn two_processes_bring_a_view_to_their_version_once(engines: Engines) {
+    let here = Installation::new(engines).await;
+    publish(&here.engine, &mut Fleet::new(8, true), 3_000).await;
+    let expected = live::<AuditLog>(&here.engine).await;
+    here.databases.change_control("UPDATE generations SET version = version - 1").await;
+    let another = here.process().await;
+    let (one, two) =
+        tokio::join!(bring_to_version::<AuditLog>(&here.engine), bring_to_version::<AuditLog>(&another));
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(rows::<AuditLog>(&another).await, expected);
+    let all = generations::all(&here.engine.control, AuditLog::NAME).await.unwrap();
+    let active: Vec<_> =
+        all.iter().filter(|(_, state)| *state == generations::State::Active).map(|(made, _)| *made).collect();
+    assert_eq!(
+        active,
+        [generations::Generation { number: 2, version: AuditLog::VERSION }],
+        "folded once: {all:?}"
+    );
 }

@@ -33,7 +33,7 @@ pub(super) async fn get_events(call: &Call<'_>) -> Result<Data, PapiError> {
     let customers = visible_customers(call).await?;
     let scope = scope::audit_log(call.principal, Permission::ManageUsers);
     let query = audit_query(call.parameters, scope, &customers, zone)?;
-    let reader = call.app.state.audit_log.current();
+    let reader = call.views.audit_log.current();
     let events = page(&reader.pool, &query).await.map_err(|error| failures::store(&error))?;
     record_read(call).await;
     Data::of(&events.iter().map(|event| rendered(event, &customers, zone)).collect::<Vec<_>>())

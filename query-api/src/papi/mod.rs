@@ -33,6 +33,7 @@ use crate::body::{self, BodyError};
 use crate::guard::{Interruption, guarded};
 use crate::observe::{Answer, OK, UNKNOWN};
 use crate::router::App;
+use crate::state::ApiViews;
 use authentication::CookieChange;
 use caller::Caller;
 use envelope::{Data, Format};
@@ -127,6 +128,7 @@ impl Route {
 /// What a function works with.
 struct Call<'a> {
     app: &'a App,
+    views: &'a ApiViews,
     parameters: &'a Parameters,
     caller: &'a Caller,
     principal: &'a Principal,
@@ -153,7 +155,7 @@ pub(crate) fn owns(raw_path: &str) -> bool {
 }
 
 /// Answers a request.
-pub(crate) async fn answer(app: &App, request: Request) -> Answer {
+pub(crate) async fn answer(app: &App, views: &ApiViews, request: Request) -> Answer {
     let (format, route) = match PapiPath::parse(request.uri().path()) {
         Ok(path) => (path.format, find(&path)),
         Err(error) => (Format::Json, Err(error)),
@@ -168,7 +170,7 @@ pub(crate) async fn answer(app: &App, request: Request) -> Answer {
         answer.response.headers_mut().extend(HeaderValue::try_from(allowed).ok().map(|value| (ALLOW, value)));
         return answer;
     }
-    let reply = guarded(app.state.settings.request_timeout, reply(app, route, request)).await;
+    let reply = guarded(app.state.settings.request_timeout, reply(app, views, route, request)).await;
     respond(app, format, route.name, reply.unwrap_or_else(|interruption| interrupted(interruption).into()))
 }
 
@@ -184,7 +186,7 @@ fn interrupted(interruption: Interruption) -> PapiError {
     }
 }
 
-async fn reply(app: &App, route: &Route, request: Request) -> Reply {
+async fn reply(app: &App, views: &ApiViews, route: &Route, request: Request) -> Reply {
     let caller = Caller::of(&request);
     let parameters = match read_parameters(request).await {
         Ok(parameters) => parameters,
@@ -200,7 +202,8 @@ async fn reply(app: &App, route: &Route, request: Request) -> Reply {
     let principal = &signed.principal;
     let result = match asked_customer(app, route, principal, &parameters).await {
         Ok(customer) => {
-            let call = Call { app, parameters: &parameters, caller: &caller, principal, customer: &customer };
+            let parameters = &parameters;
+            let call = Call { app, views, parameters, caller: &caller, principal, customer: &customer };
             call_function(route.function, &call).await
         }
         Err(error) => Err(error),

@@ -21,7 +21,7 @@ const SESSION_LOG_TYPE: &str = "ActiveDirectory";
 pub(super) async fn get_users_logged_on(call: &Call<'_>) -> Result<Data, PapiError> {
     let zone = call.parameters.time_zone()?;
     let query = users_query(call.parameters, call.customer.id, zone, Utc::now())?;
-    let reader = call.app.state.logged_on_users.current();
+    let reader = call.views.logged_on_users.current();
     let users = users_on_address(&reader.pool, &query).await.map_err(|error| failures::store(&error))?;
     Data::of(&users.iter().map(|user| rendered(user, zone)).collect::<Vec<_>>())
 }

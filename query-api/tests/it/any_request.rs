@@ -9,6 +9,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
+use crate::engine::Engine;
 use crate::events::{Action, logon};
 use crate::http::{Ask, Reply};
 use crate::world::{PASSWORD, World};
@@ -169,11 +170,24 @@ fn check(reply: &Reply, suffix: &str, took: Duration) -> Result<(), TestCaseErro
     Ok(())
 }
 
-#[test]
-fn any_query_body_and_cookie_get_the_envelope_in_time() {
+mod embedded {
+    #[test]
+    fn any_query_body_and_cookie_get_the_envelope_in_time() {
+        super::any_query_body_and_cookie_get_the_envelope_in_time(crate::engine::Engine::Embedded);
+    }
+}
+
+mod postgres {
+    #[test]
+    fn any_query_body_and_cookie_get_the_envelope_in_time() {
+        super::any_query_body_and_cookie_get_the_envelope_in_time(crate::engine::Engine::Postgres);
+    }
+}
+
+fn any_query_body_and_cookie_get_the_envelope_in_time(engine: Engine) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let world = runtime.block_on(async {
-        let world = World::start().await;
+        let world = World::start(engine).await;
         let acme = world.customer("acme").await;
         world.account(ADA, &acme, &[Permission::ManageUsers, Permission::ViewAppliances]).await;
         world

@@ -5,9 +5,27 @@ use annals_schemas::{ActorKind, Event, Severity};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::engine::{Engine, suite};
 use crate::events::{Action, utc};
 use crate::http::Ask;
 use crate::world::{World, names, number};
+
+suite!(
+    an_event_has_every_field_of_both_generations,
+    the_xml_of_the_quick_start_has_the_fields_of_its_sample,
+    each_filter_leaves_what_it_says,
+    filters_combine_and_repeated_ones_are_merged,
+    the_zone_applies_to_the_range_and_to_every_time,
+    the_newest_come_first_and_every_field_sorts_both_ways,
+    pages_of_any_size_and_order_make_up_the_whole_with_ties,
+    no_results_and_huge_offsets_are_empty_pages,
+    a_thousand_results_are_the_default_and_ten_thousand_the_most,
+    values_that_cannot_be_read_are_refused_by_name,
+    reads_are_events_also_when_nothing_is_found,
+    a_login_is_shown_as_in_the_sample,
+    an_event_from_the_future_is_shown_at_the_time_of_its_append,
+    the_longest_lists_are_answered,
+);
 
 const ADA: &str = "ada@acme.example";
 
@@ -51,8 +69,8 @@ fn five(acme: Uuid) -> Vec<Event> {
 }
 
 /// A world with these events, and the cookie of an administrator.
-async fn world() -> (World, String) {
-    let world = World::start().await;
+async fn world(engine: Engine) -> (World, String) {
+    let world = World::start(engine).await;
     let acme = world.customer("acme@acme.example").await;
     world.account(ADA, &acme, &[Permission::ManageUsers]).await;
     world.publish(&five(acme.id)).await;
@@ -61,9 +79,8 @@ async fn world() -> (World, String) {
     (world, cookie)
 }
 
-#[tokio::test]
-async fn an_event_has_every_field_of_both_generations() {
-    let (world, cookie) = world().await;
+async fn an_event_has_every_field_of_both_generations(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let events = world.events(&cookie, &[("audit_event_id", &format!("{:032x}", 1))]).await;
     let expected = json!({
         "audit_event_id": "00000000000000000000000000000001",
@@ -86,9 +103,8 @@ async fn an_event_has_every_field_of_both_generations() {
     assert_eq!(events, [expected]);
 }
 
-#[tokio::test]
-async fn the_xml_of_the_quick_start_has_the_fields_of_its_sample() {
-    let (world, cookie) = world().await;
+async fn the_xml_of_the_quick_start_has_the_fields_of_its_sample(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let ask = Ask::get("/papi/auditlog/get_events.xml?max_results=1&accounts=carol").cookie(&cookie);
     let reply = world.ask(&ask).await;
     let document = roxmltree::Document::parse(reply.text()).unwrap();
@@ -113,9 +129,8 @@ async fn the_xml_of_the_quick_start_has_the_fields_of_its_sample() {
 }
 
 /// Every filter: parameter, value, and the events that it leaves.
-#[tokio::test]
-async fn each_filter_leaves_what_it_says() {
-    let (world, cookie) = world().await;
+async fn each_filter_leaves_what_it_says(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let dashed = Uuid::from_u128(3).hyphenated().to_string().to_uppercase();
     for (name, value, expected) in [
         ("accounts", "alice", &[1, 3][..]),
@@ -153,9 +168,8 @@ async fn each_filter_leaves_what_it_says() {
     }
 }
 
-#[tokio::test]
-async fn filters_combine_and_repeated_ones_are_merged() {
-    let (world, cookie) = world().await;
+async fn filters_combine_and_repeated_ones_are_merged(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let ids = world.ids(&cookie, &[("accounts", "alice"), ("source_ips", "10.0.0.1,10.0.0.2")]).await;
     assert_eq!(ids, [1]);
     let ids = world
@@ -164,9 +178,8 @@ async fn filters_combine_and_repeated_ones_are_merged() {
     assert_eq!(ids, [2]);
 }
 
-#[tokio::test]
-async fn the_zone_applies_to_the_range_and_to_every_time() {
-    let (world, cookie) = world().await;
+async fn the_zone_applies_to_the_range_and_to_every_time(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     for zone in ["timezone", "time_zone"] {
         let parameters =
             [(zone, "Asia/Taipei"), ("start_time", "2020-05-01 19:00"), ("end_time", "2020-05-01 19:00:00")];
@@ -177,9 +190,8 @@ async fn the_zone_applies_to_the_range_and_to_every_time() {
     }
 }
 
-#[tokio::test]
-async fn the_newest_come_first_and_every_field_sorts_both_ways() {
-    let (world, cookie) = world().await;
+async fn the_newest_come_first_and_every_field_sorts_both_ways(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     assert_eq!(world.ids(&cookie, &[]).await, [4, 5, 3, 2, 1]);
     for (order, expected) in [
         ("ts", [1, 2, 3, 4, 5]),
@@ -205,9 +217,8 @@ async fn the_newest_come_first_and_every_field_sorts_both_ways() {
     }
 }
 
-#[tokio::test]
-async fn pages_of_any_size_and_order_make_up_the_whole_with_ties() {
-    let (world, cookie) = world().await;
+async fn pages_of_any_size_and_order_make_up_the_whole_with_ties(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let acme = world.access.find_customer("acme@acme.example").await.unwrap();
     let ties: Vec<Event> =
         (100..140).map(|id| Action::new(id, acme.id, "2020-06-01 00:00:00").event()).collect();
@@ -232,9 +243,8 @@ async fn pages_of_any_size_and_order_make_up_the_whole_with_ties() {
     }
 }
 
-#[tokio::test]
-async fn no_results_and_huge_offsets_are_empty_pages() {
-    let (world, cookie) = world().await;
+async fn no_results_and_huge_offsets_are_empty_pages(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     assert_eq!(world.ids(&cookie, &[("max_results", "0")]).await, [0; 0]);
     for offset in ["5", "4294967296", "18446744073709551615", "99999999999999999999999"] {
         assert_eq!(world.ids(&cookie, &[("offset_results", offset)]).await, [0; 0], "{offset}");
@@ -245,9 +255,8 @@ async fn no_results_and_huge_offsets_are_empty_pages() {
     );
 }
 
-#[tokio::test]
-async fn a_thousand_results_are_the_default_and_ten_thousand_the_most() {
-    let world = World::start().await;
+async fn a_thousand_results_are_the_default_and_ten_thousand_the_most(engine: Engine) {
+    let world = World::start(engine).await;
     let acme = world.customer("acme").await;
     world.account(ADA, &acme, &[Permission::ManageUsers]).await;
     let many: Vec<Event> =
@@ -262,9 +271,8 @@ async fn a_thousand_results_are_the_default_and_ten_thousand_the_most() {
     assert_eq!(rest, [10_001, 10_002]);
 }
 
-#[tokio::test]
-async fn values_that_cannot_be_read_are_refused_by_name() {
-    let (world, cookie) = world().await;
+async fn values_that_cannot_be_read_are_refused_by_name(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let long = "x,".repeat(1_001);
     for (name, value, text) in [
         ("max_results", "-1", "parameter `max_results` must be a whole number, 0 or more"),
@@ -286,9 +294,8 @@ async fn values_that_cannot_be_read_are_refused_by_name() {
     assert_eq!(names(&world.outbox().await), [""; 0], "none of it was a read");
 }
 
-#[tokio::test]
-async fn reads_are_events_also_when_nothing_is_found() {
-    let (world, cookie) = world().await;
+async fn reads_are_events_also_when_nothing_is_found(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     assert_eq!(world.ids(&cookie, &[("accounts", "nobody")]).await, [0; 0]);
     assert_eq!(world.ids(&cookie, &[]).await.len(), 5);
     world.papi("auditlog/get_events", "wrong", &[]).await.error();
@@ -300,9 +307,8 @@ async fn reads_are_events_also_when_nothing_is_found() {
     assert_eq!(events[0].personal().unwrap().address.as_deref(), Some("127.0.0.1"));
 }
 
-#[tokio::test]
-async fn a_login_is_shown_as_in_the_sample() {
-    let (world, cookie) = world().await;
+async fn a_login_is_shown_as_in_the_sample(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let login = format!(
         "/papi/login?{}",
         crate::http::form(&[("username", ADA), ("password", crate::world::PASSWORD)])
@@ -320,9 +326,8 @@ async fn a_login_is_shown_as_in_the_sample() {
     );
 }
 
-#[tokio::test]
-async fn an_event_from_the_future_is_shown_at_the_time_of_its_append() {
-    let (world, cookie) = world().await;
+async fn an_event_from_the_future_is_shown_at_the_time_of_its_append(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let acme = world.access.find_customer("acme@acme.example").await.unwrap();
     let future = Action::new(9, acme.id, "2999-01-01 00:00:00").event();
     world.append_at(&future, utc("2020-05-01 10:30:00")).await;
@@ -335,9 +340,8 @@ async fn an_event_from_the_future_is_shown_at_the_time_of_its_append() {
 }
 
 /// Lists as long as they may be, all of whose values are known, so that none is dropped before the view is asked.
-#[tokio::test]
-async fn the_longest_lists_are_answered() {
-    let world = World::start().await;
+async fn the_longest_lists_are_answered(engine: Engine) {
+    let world = World::start(engine).await;
     let acme = world.customer("acme").await;
     world.account(ADA, &acme, &[Permission::ManageUsers]).await;
     let words: Vec<&'static str> = (0..1_000).map(|number| &*format!("w{number}").leak()).collect();

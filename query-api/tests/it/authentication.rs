@@ -6,14 +6,34 @@ use annals_access::Permission;
 use annals_query_api::ApiSettings;
 use annals_query_api::papi::ROUTES;
 
+use crate::engine::{Engine, suite};
 use crate::http::{Ask, Reply, form};
 use crate::world::{PASSWORD, World, names};
+
+suite!(
+    a_login_answers_true_and_gives_a_cookie_that_signs_in,
+    the_audit_event_of_a_login_names_the_client,
+    each_login_gives_another_cookie_and_the_earlier_one_goes_on,
+    over_tls_the_cookie_is_secure,
+    wrong_or_missing_credentials_are_the_same_error_on_every_function,
+    a_wrong_password_beside_a_good_cookie_is_a_failed_login,
+    good_credentials_beside_a_bad_cookie_sign_in,
+    a_login_with_a_good_cookie_needs_no_readable_credentials_and_leaves_no_event,
+    the_first_good_one_of_several_cookies_counts,
+    an_implicit_login_gives_its_cookie_also_when_the_function_fails,
+    a_logout_ends_the_sign_in_and_takes_the_cookie_away,
+    a_logout_with_credentials_ends_the_sign_in_of_the_cookie,
+    a_logout_never_ends_the_sign_in_of_another_account,
+    a_sign_in_ends_without_use_and_when_the_account_changes,
+    every_mutating_function_leaves_exactly_one_event_however_it_ends,
+    functions_that_change_nothing_leave_no_event_of_their_own,
+);
 
 const ADA: &str = "ada@acme.example";
 const REFUSED: &str = "Authentication Error.";
 
-async fn world() -> World {
-    let world = World::start().await;
+async fn world(engine: Engine) -> World {
+    let world = World::start(engine).await;
     let acme = world.customer("acme").await;
     world.account(ADA, &acme, &[Permission::ManageUsers, Permission::ViewAppliances]).await;
     world.empty_outbox().await;
@@ -30,9 +50,8 @@ fn assert_refused(reply: &Reply) {
     assert_eq!(reply.header("set-cookie"), None);
 }
 
-#[tokio::test]
-async fn a_login_answers_true_and_gives_a_cookie_that_signs_in() {
-    let world = world().await;
+async fn a_login_answers_true_and_gives_a_cookie_that_signs_in(engine: Engine) {
+    let world = world(engine).await;
     let login = world.ask(&Ask::post("/papi/login").form(credentials(ADA, PASSWORD))).await;
     assert_eq!((login.status, login.text()), (200, r#"{"success": 1, "data": "true"}"#));
     let cookie = login.cookie().unwrap();
@@ -46,9 +65,8 @@ async fn a_login_answers_true_and_gives_a_cookie_that_signs_in() {
     assert_eq!(names(&world.outbox().await), ["SUCCESSFUL_LOGIN"]);
 }
 
-#[tokio::test]
-async fn the_audit_event_of_a_login_names_the_client() {
-    let world = world().await;
+async fn the_audit_event_of_a_login_names_the_client(engine: Engine) {
+    let world = world(engine).await;
     let login = Ask::post("/papi/login").form(credentials(ADA, PASSWORD)).header("User-Agent", "tau");
     world.ask(&login).await.data();
     let events = world.outbox().await;
@@ -59,9 +77,8 @@ async fn the_audit_event_of_a_login_names_the_client() {
     assert_eq!(events[0].meta().source, "annals:papi");
 }
 
-#[tokio::test]
-async fn each_login_gives_another_cookie_and_the_earlier_one_goes_on() {
-    let world = world().await;
+async fn each_login_gives_another_cookie_and_the_earlier_one_goes_on(engine: Engine) {
+    let world = world(engine).await;
     let mut cookies = Vec::new();
     for target in ["/papi/login", "/papi/login.json", "/papi/ping", "/papi/auditlog/get_events.xml"] {
         let ask = Ask::get(&format!("{target}?{}", credentials("ADA@Acme.Example", PASSWORD)));
@@ -76,19 +93,17 @@ async fn each_login_gives_another_cookie_and_the_earlier_one_goes_on() {
     }
 }
 
-#[tokio::test]
-async fn over_tls_the_cookie_is_secure() {
+async fn over_tls_the_cookie_is_secure(engine: Engine) {
     let settings = ApiSettings { tls: true, ..ApiSettings::default() };
-    let world = World::start_with(settings, |_| {}).await;
+    let world = World::start_with(engine, settings, |_| {}).await;
     let acme = world.customer("acme").await;
     world.account(ADA, &acme, &[]).await;
     let login = world.ask(&Ask::post("/papi/login").form(credentials(ADA, PASSWORD))).await;
     assert!(login.header("set-cookie").unwrap().ends_with("; SameSite=Lax; Secure"));
 }
 
-#[tokio::test]
-async fn wrong_or_missing_credentials_are_the_same_error_on_every_function() {
-    let world = world().await;
+async fn wrong_or_missing_credentials_are_the_same_error_on_every_function(engine: Engine) {
+    let world = world(engine).await;
     for route in ROUTES {
         for query in [
             String::new(),
@@ -105,9 +120,8 @@ async fn wrong_or_missing_credentials_are_the_same_error_on_every_function() {
     }
 }
 
-#[tokio::test]
-async fn a_wrong_password_beside_a_good_cookie_is_a_failed_login() {
-    let world = world().await;
+async fn a_wrong_password_beside_a_good_cookie_is_a_failed_login(engine: Engine) {
+    let world = world(engine).await;
     let cookie = world.cookie(ADA).await;
     world.empty_outbox().await;
     assert_refused(&world.papi("ping", &cookie, &[("username", ADA), ("password", "wrong")]).await);
@@ -116,17 +130,15 @@ async fn a_wrong_password_beside_a_good_cookie_is_a_failed_login() {
     assert_eq!(world.papi("ping", &cookie, &[]).await.data(), "pong");
 }
 
-#[tokio::test]
-async fn good_credentials_beside_a_bad_cookie_sign_in() {
-    let world = world().await;
+async fn good_credentials_beside_a_bad_cookie_sign_in(engine: Engine) {
+    let world = world(engine).await;
     let reply = world.papi("ping", "old", &[("username", ADA), ("password", PASSWORD)]).await;
     assert_eq!(reply.data(), "pong");
     assert!(reply.cookie().is_some());
 }
 
-#[tokio::test]
-async fn a_login_with_a_good_cookie_needs_no_readable_credentials_and_leaves_no_event() {
-    let world = world().await;
+async fn a_login_with_a_good_cookie_needs_no_readable_credentials_and_leaves_no_event(engine: Engine) {
+    let world = world(engine).await;
     let cookie = world.cookie(ADA).await;
     world.empty_outbox().await;
     let multipart = Ask::get("/papi/login").body("multipart/form-data", credentials(ADA, PASSWORD));
@@ -138,17 +150,15 @@ async fn a_login_with_a_good_cookie_needs_no_readable_credentials_and_leaves_no_
     assert_eq!(world.outbox().await, []);
 }
 
-#[tokio::test]
-async fn the_first_good_one_of_several_cookies_counts() {
-    let world = world().await;
+async fn the_first_good_one_of_several_cookies_counts(engine: Engine) {
+    let world = world(engine).await;
     let cookie = world.cookie(ADA).await;
     let ask = Ask::get("/papi/ping").header("Cookie", format!("PHPSESSID=other; a=b; PHPSESSID={cookie}"));
     assert_eq!(world.ask(&ask).await.data(), "pong");
 }
 
-#[tokio::test]
-async fn an_implicit_login_gives_its_cookie_also_when_the_function_fails() {
-    let world = world().await;
+async fn an_implicit_login_gives_its_cookie_also_when_the_function_fails(engine: Engine) {
+    let world = world(engine).await;
     let parameters = credentials(ADA, PASSWORD) + "&max_results=-1";
     let reply = world.ask(&Ask::get(&format!("/papi/auditlog/get_events?{parameters}"))).await;
     assert_eq!(reply.error().0, 3005);
@@ -157,9 +167,8 @@ async fn an_implicit_login_gives_its_cookie_also_when_the_function_fails() {
     assert_eq!(names(&world.outbox().await), ["SUCCESSFUL_LOGIN"]);
 }
 
-#[tokio::test]
-async fn a_logout_ends_the_sign_in_and_takes_the_cookie_away() {
-    let world = world().await;
+async fn a_logout_ends_the_sign_in_and_takes_the_cookie_away(engine: Engine) {
+    let world = world(engine).await;
     for method in ["GET", "POST"] {
         let (cookie, other) = (world.cookie(ADA).await, world.cookie(ADA).await);
         world.empty_outbox().await;
@@ -175,9 +184,8 @@ async fn a_logout_ends_the_sign_in_and_takes_the_cookie_away() {
     }
 }
 
-#[tokio::test]
-async fn a_logout_with_credentials_ends_the_sign_in_of_the_cookie() {
-    let world = world().await;
+async fn a_logout_with_credentials_ends_the_sign_in_of_the_cookie(engine: Engine) {
+    let world = world(engine).await;
     let cookie = world.cookie(ADA).await;
     world.empty_outbox().await;
     let parameters = [("username", ADA), ("password", PASSWORD)];
@@ -187,9 +195,8 @@ async fn a_logout_with_credentials_ends_the_sign_in_of_the_cookie() {
     assert_refused(&world.papi("ping", &cookie, &[]).await);
 }
 
-#[tokio::test]
-async fn a_logout_never_ends_the_sign_in_of_another_account() {
-    let world = world().await;
+async fn a_logout_never_ends_the_sign_in_of_another_account(engine: Engine) {
+    let world = world(engine).await;
     let acme = world.access.find_customer("acme").await.unwrap();
     world.account("bob@acme.example", &acme, &[]).await;
     let cookie = world.cookie("bob@acme.example").await;
@@ -197,9 +204,8 @@ async fn a_logout_never_ends_the_sign_in_of_another_account() {
     assert_eq!(world.papi("ping", &cookie, &[]).await.data(), "pong");
 }
 
-#[tokio::test]
-async fn a_sign_in_ends_without_use_and_when_the_account_changes() {
-    let world = world().await;
+async fn a_sign_in_ends_without_use_and_when_the_account_changes(engine: Engine) {
+    let world = world(engine).await;
     let cookie = world.cookie(ADA).await;
     world.clock.advance(Duration::from_secs(29 * 60));
     assert_eq!(world.papi("ping", &cookie, &[]).await.data(), "pong");
@@ -211,9 +217,8 @@ async fn a_sign_in_ends_without_use_and_when_the_account_changes() {
 }
 
 /// Invariant 6 of the architecture, from the route table: exactly one event, beside that of an implicit login.
-#[tokio::test]
-async fn every_mutating_function_leaves_exactly_one_event_however_it_ends() {
-    let world = world().await;
+async fn every_mutating_function_leaves_exactly_one_event_however_it_ends(engine: Engine) {
+    let world = world(engine).await;
     for route in ROUTES.iter().filter(|route| route.mutating) {
         for method in route.methods {
             let target = format!("/papi/{}", route.name);
@@ -250,9 +255,8 @@ async fn every_mutating_function_leaves_exactly_one_event_however_it_ends() {
     }
 }
 
-#[tokio::test]
-async fn functions_that_change_nothing_leave_no_event_of_their_own() {
-    let world = world().await;
+async fn functions_that_change_nothing_leave_no_event_of_their_own(engine: Engine) {
+    let world = world(engine).await;
     let cookie = world.cookie(ADA).await;
     world.empty_outbox().await;
     for route in ROUTES.iter().filter(|route| !route.mutating && route.function() != "get_events") {

@@ -4,8 +4,17 @@ use annals_access::{Customer, Permission};
 use annals_schemas::ActorKind;
 use uuid::Uuid;
 
+use crate::engine::{Engine, suite};
 use crate::events::{Action, logon};
 use crate::world::World;
+
+suite!(
+    without_a_permission_only_own_events_are_seen_and_accounts_narrow_them,
+    other_permissions_do_not_open_the_audit_log_of_papi,
+    an_administrator_sees_its_customer_and_own_events_of_where_anything_was_granted,
+    no_parameter_reaches_a_foreign_customer,
+    users_of_a_foreign_customer_are_denied_in_the_words_for_an_unknown_one,
+);
 
 const ADA: &str = "ada@acme.example";
 const EVE: &str = "eve@other.example";
@@ -19,8 +28,8 @@ struct Two {
 }
 
 /// Two customers with an account and events each.
-async fn two(ada_may: &[Permission], eve_may: &[Permission]) -> Two {
-    let world = World::start().await;
+async fn two(engine: Engine, ada_may: &[Permission], eve_may: &[Permission]) -> Two {
+    let world = World::start(engine).await;
     let acme = world.customer("acme").await;
     let other = world.customer("other").await;
     let ada = world.account(ADA, &acme, ada_may).await;
@@ -49,9 +58,8 @@ async fn two(ada_may: &[Permission], eve_may: &[Permission]) -> Two {
     Two { world, acme, other, ada, eve }
 }
 
-#[tokio::test]
-async fn without_a_permission_only_own_events_are_seen_and_accounts_narrow_them() {
-    let two = two(&[], &[]).await;
+async fn without_a_permission_only_own_events_are_seen_and_accounts_narrow_them(engine: Engine) {
+    let two = two(engine, &[], &[]).await;
     let ada = two.world.cookie(ADA).await;
     assert_eq!(two.world.ids(&ada, &[]).await, [1]);
     assert_eq!(two.world.ids(&ada, &[("accounts", ADA)]).await, [1]);
@@ -61,8 +69,7 @@ async fn without_a_permission_only_own_events_are_seen_and_accounts_narrow_them(
     assert_ne!(two.ada, two.eve);
 }
 
-#[tokio::test]
-async fn other_permissions_do_not_open_the_audit_log_of_papi() {
+async fn other_permissions_do_not_open_the_audit_log_of_papi(engine: Engine) {
     let others = [
         Permission::ViewAppliances,
         Permission::ManageAppliances,
@@ -70,14 +77,13 @@ async fn other_permissions_do_not_open_the_audit_log_of_papi() {
         Permission::Publish,
         Permission::Operate,
     ];
-    let two = two(&others, &[]).await;
+    let two = two(engine, &others, &[]).await;
     let ada = two.world.cookie(ADA).await;
     assert_eq!(two.world.ids(&ada, &[]).await, [1]);
 }
 
-#[tokio::test]
-async fn an_administrator_sees_its_customer_and_own_events_of_where_anything_was_granted() {
-    let two = two(&[Permission::ManageUsers], &[]).await;
+async fn an_administrator_sees_its_customer_and_own_events_of_where_anything_was_granted(engine: Engine) {
+    let two = two(engine, &[Permission::ManageUsers], &[]).await;
     let ada = two.world.cookie(ADA).await;
     let ascending = ("orderby", "audit_event_id");
     assert_eq!(two.world.ids(&ada, &[ascending]).await, [1, 2, 3, 4, 21]);
@@ -95,9 +101,8 @@ async fn an_administrator_sees_its_customer_and_own_events_of_where_anything_was
     assert_eq!(two.world.ids(&ada, &[ascending, ("affected_customers", "other")]).await, [13]);
 }
 
-#[tokio::test]
-async fn no_parameter_reaches_a_foreign_customer() {
-    let two = two(&[Permission::ManageUsers], &[Permission::ManageUsers]).await;
+async fn no_parameter_reaches_a_foreign_customer(engine: Engine) {
+    let two = two(engine, &[Permission::ManageUsers], &[Permission::ManageUsers]).await;
     let ada = two.world.cookie(ADA).await;
     let foreign = format!("{:032x}", 12);
     for (name, value) in [
@@ -128,10 +133,9 @@ async fn no_parameter_reaches_a_foreign_customer() {
     }
 }
 
-#[tokio::test]
-async fn users_of_a_foreign_customer_are_denied_in_the_words_for_an_unknown_one() {
+async fn users_of_a_foreign_customer_are_denied_in_the_words_for_an_unknown_one(engine: Engine) {
     let may = [Permission::ViewAppliances];
-    let two = two(&may, &may).await;
+    let two = two(engine, &may, &may).await;
     let ada = two.world.cookie(ADA).await;
     let users = async |customer: &str| {
         let parameters = [("ip_address", "10.0.0.9"), ("customer", customer)];

@@ -1,9 +1,10 @@
-//! The HTTP layer over real connections, on real files: one binary, a module per topic.
+//! The HTTP layer over real connections, on each engine of the databases: one binary, a module per topic.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod any_request;
 mod auditlog;
 mod authentication;
+mod engine;
 mod events;
 mod http;
 mod isolation;

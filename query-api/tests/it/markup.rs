@@ -3,9 +3,17 @@
 use annals_access::Permission;
 use roxmltree::{Document, Node};
 
+use crate::engine::{Engine, suite};
 use crate::events::Action;
 use crate::http::Ask;
 use crate::world::World;
+
+suite!(
+    json_keeps_every_text,
+    xml_keeps_what_it_can_carry_and_stays_well_formed,
+    every_text_can_be_asked_for,
+    errors_that_repeat_a_text_are_well_formed_too,
+);
 
 const ADA: &str = "ada@acme.example";
 
@@ -24,8 +32,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("%3Cscript%3E${jndi}\\u0000", "%3Cscript%3E${jndi}\\u0000"),
 ];
 
-async fn world() -> (World, String) {
-    let world = World::start().await;
+async fn world(engine: Engine) -> (World, String) {
+    let world = World::start(engine).await;
     let acme = world.customer("acme<&>\"]]>").await;
     world.account(ADA, &acme, &[Permission::ManageUsers]).await;
     let events: Vec<_> = (1..)
@@ -44,9 +52,8 @@ fn member<'a>(element: Node<'a, 'a>, name: &str) -> &'a str {
     element.children().find(|node| node.has_tag_name(name)).unwrap().text().unwrap_or_default()
 }
 
-#[tokio::test]
-async fn json_keeps_every_text() {
-    let (world, cookie) = world().await;
+async fn json_keeps_every_text(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let events = world.events(&cookie, &[("orderby", "audit_event_id")]).await;
     assert_eq!(events.len(), TEXTS.len());
     for (event, (text, _)) in events.iter().zip(TEXTS) {
@@ -57,9 +64,8 @@ async fn json_keeps_every_text() {
     }
 }
 
-#[tokio::test]
-async fn xml_keeps_what_it_can_carry_and_stays_well_formed() {
-    let (world, cookie) = world().await;
+async fn xml_keeps_what_it_can_carry_and_stays_well_formed(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let reply =
         world.ask(&Ask::get("/papi/auditlog/get_events.xml?orderby=audit_event_id").cookie(&cookie)).await;
     let document = Document::parse(reply.text()).unwrap();
@@ -77,9 +83,8 @@ async fn xml_keeps_what_it_can_carry_and_stays_well_formed() {
     }
 }
 
-#[tokio::test]
-async fn every_text_can_be_asked_for() {
-    let (world, cookie) = world().await;
+async fn every_text_can_be_asked_for(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     for (id, (text, _)) in (1..).zip(TEXTS).filter(|(_, (text, _))| text.trim() == *text) {
         for name in ["accounts", "action_types", "entity_types", "portal_entity_ids"] {
             assert_eq!(world.ids(&cookie, &[(name, text)]).await, [id], "{name}={text:?}");
@@ -87,9 +92,8 @@ async fn every_text_can_be_asked_for() {
     }
 }
 
-#[tokio::test]
-async fn errors_that_repeat_a_text_are_well_formed_too() {
-    let (world, cookie) = world().await;
+async fn errors_that_repeat_a_text_are_well_formed_too(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     for (text, _) in TEXTS {
         let query = crate::http::form(&[("timezone", text)]);
         let reply =

@@ -7,9 +7,20 @@ use annals_query_api::{ApiSettings, Component, ComponentState};
 use serde_json::json;
 use std::sync::Arc;
 
+use crate::engine::{Engine, suite};
 use crate::events::{Action, logon};
 use crate::http::Ask;
 use crate::world::World;
+
+suite!(
+    a_process_is_alive_and_lists_its_components,
+    an_empty_log_is_ready_at_once,
+    it_is_ready_when_every_view_has_what_was_in_the_log_at_the_start_and_stays_so,
+    a_stopped_component_takes_readiness_away_and_a_waiting_one_does_not,
+    metrics_tell_where_log_and_views_are_and_what_was_asked,
+    pages_for_operators_take_get_and_head_only,
+    a_panic_is_an_answer,
+);
 
 const ADA: &str = "ada@acme.example";
 
@@ -17,9 +28,8 @@ fn component(name: &str, state: ComponentState) -> Component {
     Component { name: name.to_owned(), state }
 }
 
-#[tokio::test]
-async fn a_process_is_alive_and_lists_its_components() {
-    let world = World::start().await;
+async fn a_process_is_alive_and_lists_its_components(engine: Engine) {
+    let world = World::start(engine).await;
     *world.components.lock().unwrap() = vec![
         component("projector audit_log", ComponentState::Running),
         component("projector logged_on_users", ComponentState::Waiting("the disk is full".to_owned())),
@@ -37,16 +47,14 @@ async fn a_process_is_alive_and_lists_its_components() {
     );
 }
 
-#[tokio::test]
-async fn an_empty_log_is_ready_at_once() {
-    let world = World::start().await;
+async fn an_empty_log_is_ready_at_once(engine: Engine) {
+    let world = World::start(engine).await;
     let reply = world.ask(&Ask::get("/readyz")).await;
     assert_eq!((reply.status, reply.json()), (200, json!({"status": "ready"})));
 }
 
-#[tokio::test]
-async fn it_is_ready_when_every_view_has_what_was_in_the_log_at_the_start_and_stays_so() {
-    let world = World::start().await;
+async fn it_is_ready_when_every_view_has_what_was_in_the_log_at_the_start_and_stays_so(engine: Engine) {
+    let world = World::start(engine).await;
     let acme = world.customer("acme").await;
     world.append(&[logon(1, acme.id, "2020-05-01 10:00:00", 3, "bob", "10.0.0.1")]).await;
     let server = world.second_server().await;
@@ -78,9 +86,8 @@ async fn it_is_ready_when_every_view_has_what_was_in_the_log_at_the_start_and_st
     assert_eq!(ready().send(server).await.status, 200);
 }
 
-#[tokio::test]
-async fn a_stopped_component_takes_readiness_away_and_a_waiting_one_does_not() {
-    let world = World::start().await;
+async fn a_stopped_component_takes_readiness_away_and_a_waiting_one_does_not(engine: Engine) {
+    let world = World::start(engine).await;
     let ready = Ask::get("/readyz");
     assert_eq!(world.ask(&ready).await.status, 200);
     *world.components.lock().unwrap() = vec![component("relay", ComponentState::Waiting("busy".to_owned()))];
@@ -106,9 +113,8 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
         .collect()
 }
 
-#[tokio::test]
-async fn metrics_tell_where_log_and_views_are_and_what_was_asked() {
-    let world = World::start().await;
+async fn metrics_tell_where_log_and_views_are_and_what_was_asked(engine: Engine) {
+    let world = World::start(engine).await;
     let acme = world.customer("acme").await;
     world.account(ADA, &acme, &[Permission::ManageUsers]).await;
     let cookie = world.cookie(ADA).await;
@@ -152,9 +158,8 @@ async fn metrics_tell_where_log_and_views_are_and_what_was_asked() {
     assert!(text.contains("# HELP annals_view_lag_records "), "{text}");
 }
 
-#[tokio::test]
-async fn pages_for_operators_take_get_and_head_only() {
-    let world = World::start().await;
+async fn pages_for_operators_take_get_and_head_only(engine: Engine) {
+    let world = World::start(engine).await;
     for page in ["/healthz", "/readyz", "/metrics"] {
         let reply = world.ask(&Ask::post(page)).await;
         assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, HEAD")));
@@ -164,9 +169,8 @@ async fn pages_for_operators_take_get_and_head_only() {
     }
 }
 
-#[tokio::test]
-async fn a_panic_is_an_answer() {
-    let world = World::start_with(ApiSettings::default(), |state| {
+async fn a_panic_is_an_answer(engine: Engine) {
+    let world = World::start_with(engine, ApiSettings::default(), |state| {
         state.render_metrics = Arc::new(|| panic!("on purpose"));
     })
     .await;

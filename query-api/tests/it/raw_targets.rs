@@ -6,8 +6,17 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::engine::{Engine, suite};
 use crate::events::Action;
 use crate::world::World;
+
+suite!(
+    every_query_gets_the_envelope_on_one_kept_connection,
+    raw_bytes_after_a_body_are_encoded_and_the_body_is_not,
+    a_raw_value_means_the_same_as_an_encoded_one,
+    a_target_that_comes_byte_by_byte_gets_the_envelope,
+    after_a_chunked_body_raw_bytes_are_refused_but_encoded_ones_are_not,
+);
 
 const ADA: &str = "ada@acme.example";
 
@@ -87,8 +96,8 @@ fn post(query: &[u8], cookie: &str, body: &[u8]) -> Vec<u8> {
     [b"POST /papi/ping?", query, head.as_bytes(), body].concat()
 }
 
-async fn world() -> (World, String) {
-    let world = World::start().await;
+async fn world(engine: Engine) -> (World, String) {
+    let world = World::start(engine).await;
     let acme = world.customer("acme").await;
     world.account(ADA, &acme, &[Permission::ManageUsers]).await;
     world.publish(&[Action::new(1, acme.id, "2020-05-01 10:00:00").event()]).await;
@@ -96,9 +105,8 @@ async fn world() -> (World, String) {
     (world, cookie)
 }
 
-#[tokio::test]
-async fn every_query_gets_the_envelope_on_one_kept_connection() {
-    let (world, cookie) = world().await;
+async fn every_query_gets_the_envelope_on_one_kept_connection(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let mut kept = Kept::open(&world).await;
     for raw in RAW {
         let target = [b"/papi/auditlog/get_events?accounts=", *raw].concat();
@@ -114,9 +122,8 @@ async fn every_query_gets_the_envelope_on_one_kept_connection() {
     }
 }
 
-#[tokio::test]
-async fn raw_bytes_after_a_body_are_encoded_and_the_body_is_not() {
-    let (world, cookie) = world().await;
+async fn raw_bytes_after_a_body_are_encoded_and_the_body_is_not(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let mut kept = Kept::open(&world).await;
     for raw in RAW {
         // A body that looks like a request.
@@ -133,9 +140,8 @@ async fn raw_bytes_after_a_body_are_encoded_and_the_body_is_not() {
     }
 }
 
-#[tokio::test]
-async fn a_raw_value_means_the_same_as_an_encoded_one() {
-    let (world, cookie) = world().await;
+async fn a_raw_value_means_the_same_as_an_encoded_one(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let mut kept = Kept::open(&world).await;
     let mut errors = Vec::new();
     for zone in ["<\">ü", "%3C%22%3E%C3%BC"] {
@@ -147,9 +153,8 @@ async fn a_raw_value_means_the_same_as_an_encoded_one() {
     assert_eq!(errors[0], errors[1]);
 }
 
-#[tokio::test]
-async fn a_target_that_comes_byte_by_byte_gets_the_envelope() {
-    let (world, cookie) = world().await;
+async fn a_target_that_comes_byte_by_byte_gets_the_envelope(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let mut kept = Kept::open(&world).await;
     kept.stream.set_nodelay(true).unwrap();
     for byte in get("/papi/ping?<\u{540d}>\"".as_bytes(), &cookie) {
@@ -158,9 +163,8 @@ async fn a_target_that_comes_byte_by_byte_gets_the_envelope() {
     kept.expect(json!("pong")).await;
 }
 
-#[tokio::test]
-async fn after_a_chunked_body_raw_bytes_are_refused_but_encoded_ones_are_not() {
-    let (world, cookie) = world().await;
+async fn after_a_chunked_body_raw_bytes_are_refused_but_encoded_ones_are_not(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let chunked = format!(
         "POST /papi/ping?< HTTP/1.1\r\nHost: x\r\nCookie: PHPSESSID={cookie}\r\n\
          Transfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\n\r\n"

@@ -9,13 +9,29 @@ use annals_query_api::papi::parameters::MAX_BODY_BYTES;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::engine::{Engine, suite};
 use crate::http::{self, Ask, form};
 use crate::world::{PASSWORD, World};
 
+suite!(
+    every_route_answers_in_both_formats_by_every_method_and_from_query_or_body,
+    other_methods_get_the_envelope_and_are_told_which_are_taken,
+    head_is_get_without_its_body,
+    unknown_functions_are_404_in_the_format_asked_for,
+    an_encoded_path_is_the_same_path,
+    paths_outside_every_dialect_are_404_in_json,
+    query_and_body_are_one_pool_and_the_query_comes_first,
+    what_real_clients_send_is_tolerated,
+    a_body_above_the_limit_is_an_error_of_the_dialect,
+    too_many_parameters_are_an_error_of_the_dialect,
+    a_body_that_cannot_be_read_is_an_error_of_the_dialect,
+    a_request_that_takes_too_long_gets_the_envelope,
+);
+
 const ADA: &str = "ada@acme.example";
 
-async fn world() -> World {
-    let world = World::start().await;
+async fn world(engine: Engine) -> World {
+    let world = World::start(engine).await;
     let acme = world.customer("acme").await;
     world.account(ADA, &acme, &[Permission::ViewAppliances]).await;
     world
@@ -25,9 +41,8 @@ fn credentials() -> String {
     form(&[("username", ADA), ("password", PASSWORD), ("ip_address", "10.0.0.1")])
 }
 
-#[tokio::test]
-async fn every_route_answers_in_both_formats_by_every_method_and_from_query_or_body() {
-    let world = world().await;
+async fn every_route_answers_in_both_formats_by_every_method_and_from_query_or_body(engine: Engine) {
+    let world = world(engine).await;
     for route in ROUTES {
         for suffix in ["", ".json", ".xml", ".XML"] {
             let target = format!("/papi/{}{suffix}", route.name);
@@ -55,9 +70,8 @@ async fn every_route_answers_in_both_formats_by_every_method_and_from_query_or_b
     }
 }
 
-#[tokio::test]
-async fn other_methods_get_the_envelope_and_are_told_which_are_taken() {
-    let world = world().await;
+async fn other_methods_get_the_envelope_and_are_told_which_are_taken(engine: Engine) {
+    let world = world(engine).await;
     for route in ROUTES {
         for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
             let reply = world.ask(&Ask::new(method, &format!("/papi/{}", route.name))).await;
@@ -75,9 +89,8 @@ async fn other_methods_get_the_envelope_and_are_told_which_are_taken() {
     );
 }
 
-#[tokio::test]
-async fn head_is_get_without_its_body() {
-    let world = world().await;
+async fn head_is_get_without_its_body(engine: Engine) {
+    let world = world(engine).await;
     let target = format!("/papi/ping?{}", credentials());
     let (get, head) = (world.ask(&Ask::get(&target)).await, world.ask(&Ask::new("HEAD", &target)).await);
     assert_eq!((head.status, head.body.len()), (200, 0));
@@ -85,9 +98,8 @@ async fn head_is_get_without_its_body() {
     assert!(head.cookie().is_some());
 }
 
-#[tokio::test]
-async fn unknown_functions_are_404_in_the_format_asked_for() {
-    let world = world().await;
+async fn unknown_functions_are_404_in_the_format_asked_for(engine: Engine) {
+    let world = world(engine).await;
     for path in [
         "",
         "/",
@@ -114,9 +126,8 @@ async fn unknown_functions_are_404_in_the_format_asked_for() {
     assert!(reply.text().contains("<error>no such function `no/such`</error>"), "{}", reply.text());
 }
 
-#[tokio::test]
-async fn an_encoded_path_is_the_same_path() {
-    let world = world().await;
+async fn an_encoded_path_is_the_same_path(engine: Engine) {
+    let world = world(engine).await;
     for target in
         ["/papi/ping%2Ejson", "/papi/%70ing", "/%70api/ping", "/papi%2Fping", "http://any.host/papi/ping"]
     {
@@ -125,9 +136,8 @@ async fn an_encoded_path_is_the_same_path() {
     }
 }
 
-#[tokio::test]
-async fn paths_outside_every_dialect_are_404_in_json() {
-    let world = world().await;
+async fn paths_outside_every_dialect_are_404_in_json(engine: Engine) {
+    let world = world(engine).await;
     for (method, target) in [
         ("GET", "/"),
         ("POST", "/login"),
@@ -141,9 +151,8 @@ async fn paths_outside_every_dialect_are_404_in_json() {
     }
 }
 
-#[tokio::test]
-async fn query_and_body_are_one_pool_and_the_query_comes_first() {
-    let world = world().await;
+async fn query_and_body_are_one_pool_and_the_query_comes_first(engine: Engine) {
+    let world = world(engine).await;
     let wrong_in_body = form(&[("username", ADA), ("password", "wrong")]);
     let reply = world.ask(&Ask::post(&format!("/papi/login?{}", credentials())).form(&wrong_in_body)).await;
     assert_eq!(reply.data(), "true");
@@ -160,9 +169,8 @@ async fn query_and_body_are_one_pool_and_the_query_comes_first() {
 }
 
 /// The oddities of real clients (docs/dialects.md, "Parameters").
-#[tokio::test]
-async fn what_real_clients_send_is_tolerated() {
-    let world = world().await;
+async fn what_real_clients_send_is_tolerated(engine: Engine) {
+    let world = world(engine).await;
     let target = format!("/papi/ping?{}&format=json&", credentials());
     let raw = format!("username={ADA}&password={}", PASSWORD.replace(' ', "+"));
     for ask in [
@@ -176,9 +184,8 @@ async fn what_real_clients_send_is_tolerated() {
     }
 }
 
-#[tokio::test]
-async fn a_body_above_the_limit_is_an_error_of_the_dialect() {
-    let world = world().await;
+async fn a_body_above_the_limit_is_an_error_of_the_dialect(engine: Engine) {
+    let world = world(engine).await;
     let padding = |size: usize| "&".repeat(size - credentials().len()) + &credentials();
     let reply = world.ask(&Ask::post("/papi/ping").form(padding(MAX_BODY_BYTES))).await;
     assert_eq!(reply.data(), "pong");
@@ -191,16 +198,14 @@ async fn a_body_above_the_limit_is_an_error_of_the_dialect() {
     assert!(reply.text().contains("<error_code>3005</error_code>"), "{}", reply.text());
 }
 
-#[tokio::test]
-async fn too_many_parameters_are_an_error_of_the_dialect() {
-    let world = world().await;
+async fn too_many_parameters_are_an_error_of_the_dialect(engine: Engine) {
+    let world = world(engine).await;
     let reply = world.ask(&Ask::get(&format!("/papi/ping?{}{}", "a&".repeat(1_000), credentials()))).await;
     assert_eq!(reply.error(), (3005, "more than 1000 parameters".to_owned()));
 }
 
-#[tokio::test]
-async fn a_body_that_cannot_be_read_is_an_error_of_the_dialect() {
-    let world = world().await;
+async fn a_body_that_cannot_be_read_is_an_error_of_the_dialect(engine: Engine) {
+    let world = world(engine).await;
     let mut stream = TcpStream::connect(world.server).await.unwrap();
     let head = "POST /papi/ping HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -208,10 +213,9 @@ async fn a_body_that_cannot_be_read_is_an_error_of_the_dialect() {
     assert_eq!((reply.status, reply.error()), (200, (3005, "the body cannot be read".to_owned())));
 }
 
-#[tokio::test]
-async fn a_request_that_takes_too_long_gets_the_envelope() {
+async fn a_request_that_takes_too_long_gets_the_envelope(engine: Engine) {
     let settings = ApiSettings { request_timeout: Duration::from_millis(50), ..ApiSettings::default() };
-    let world = World::start_with(settings, |_| {}).await;
+    let world = World::start_with(engine, settings, |_| {}).await;
     let mut stream = TcpStream::connect(world.server).await.unwrap();
     let head = "POST /papi/ping.json HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();

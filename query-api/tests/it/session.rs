@@ -3,14 +3,23 @@
 use annals_access::Permission;
 use serde_json::{Value, json};
 
+use crate::engine::{Engine, suite};
 use crate::events::{logoff, logon};
 use crate::world::World;
+
+suite!(
+    each_user_of_an_address_is_a_row_the_latest_first,
+    the_interval_includes_both_ends_and_has_three_spellings,
+    the_zone_applies_to_the_interval_and_to_the_answer,
+    an_unknown_address_is_an_empty_list_and_none_an_error,
+    without_the_permission_it_is_denied_before_parameters_are_read,
+);
 
 const ADA: &str = "ada@acme.example";
 const FUNCTION: &str = "session/get_users_logged_on";
 
-async fn world() -> (World, String) {
-    let world = World::start().await;
+async fn world(engine: Engine) -> (World, String) {
+    let world = World::start(engine).await;
     let acme = world.customer("acme").await;
     world.account(ADA, &acme, &[Permission::ViewAppliances]).await;
     let on = |id, at, user, account, address| logon(id, acme.id, at, user, account, address);
@@ -43,9 +52,8 @@ fn row(name: &str, first: &str, last: &str) -> (String, String, String) {
     (name.to_owned(), format!("2020-09-14 {first}"), format!("2020-09-14 {last}"))
 }
 
-#[tokio::test]
-async fn each_user_of_an_address_is_a_row_the_latest_first() {
-    let (world, cookie) = world().await;
+async fn each_user_of_an_address_is_a_row_the_latest_first(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let reply = world.papi(FUNCTION, &cookie, &[("ip_address", "10.0.0.1")]).await;
     assert_eq!(
         reply.data(),
@@ -60,9 +68,8 @@ async fn each_user_of_an_address_is_a_row_the_latest_first() {
     );
 }
 
-#[tokio::test]
-async fn the_interval_includes_both_ends_and_has_three_spellings() {
-    let (world, cookie) = world().await;
+async fn the_interval_includes_both_ends_and_has_three_spellings(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let address = ("ip_address", "10.0.0.1");
     let (start, end) = ("2020-09-14 10:00:00", "2020-09-14 10:30");
     let both = [row("sam", "10:30:00", "10:30:00"), row("frodo", "10:00:00", "10:00:00")];
@@ -80,9 +87,8 @@ async fn the_interval_includes_both_ends_and_has_three_spellings() {
     assert_eq!(users(&world, &cookie, &after).await, []);
 }
 
-#[tokio::test]
-async fn the_zone_applies_to_the_interval_and_to_the_answer() {
-    let (world, cookie) = world().await;
+async fn the_zone_applies_to_the_interval_and_to_the_answer(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     let parameters = [
         ("ip_address", "10.0.0.2"),
         ("timezone", "Asia/Taipei"),
@@ -92,9 +98,8 @@ async fn the_zone_applies_to_the_interval_and_to_the_answer() {
     assert_eq!(users(&world, &cookie, &parameters).await, [row("sam", "18:30:00", "18:30:00")]);
 }
 
-#[tokio::test]
-async fn an_unknown_address_is_an_empty_list_and_none_an_error() {
-    let (world, cookie) = world().await;
+async fn an_unknown_address_is_an_empty_list_and_none_an_error(engine: Engine) {
+    let (world, cookie) = world(engine).await;
     assert_eq!(users(&world, &cookie, &[("ip_address", "192.0.2.1")]).await, []);
     for (name, value) in [("ip_address", ""), ("ip_address", "host"), ("nothing", "at all")] {
         let (code, text) = world.papi(FUNCTION, &cookie, &[(name, value)]).await.error();
@@ -111,9 +116,8 @@ async fn an_unknown_address_is_an_empty_list_and_none_an_error() {
     }
 }
 
-#[tokio::test]
-async fn without_the_permission_it_is_denied_before_parameters_are_read() {
-    let world = World::start().await;
+async fn without_the_permission_it_is_denied_before_parameters_are_read(engine: Engine) {
+    let world = World::start(engine).await;
     let acme = world.customer("acme").await;
     let others = [Permission::ManageUsers, Permission::ManageAppliances, Permission::ViewAuditLog];
     world.account(ADA, &acme, &others).await;

@@ -1,4 +1,4 @@
-//! A server on a data directory of its own. The projector and the relay are played by hand, so that a test says what
+//! A server on databases and a log of its own. The projector and the relay are played by hand, so that a test says what
 //! the views have seen.
 
 use std::collections::BTreeMap;
@@ -7,21 +7,20 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use annals_access::{Access, Author, Client, Clock, Customer, Permission, Secret};
 use annals_bus::{Bus, EmbeddedBus, ReadLimit, Record};
-use annals_query_api::{ApiSettings, ApiState, Component, ComponentState, router, serve};
+use annals_query_api::{ApiSettings, ApiState, ApiViews, Component, ComponentState, router, serve};
 use annals_schemas::{Event, TOPICS, codec};
-use annals_store::sqlite::SqliteViewStore;
-use annals_store::{Advance, ControlDb, DataDir, Followed, Partition, ViewStore};
+use annals_store::{Advance, ControlDb, Database, Followed, Partition, ViewStore};
 use annals_views::audit_log::AuditLog;
 use annals_views::logged_on_users::LoggedOnUsers;
 use annals_views::{LogEvent, View};
 use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::engine::{Engine, Place};
 use crate::http::{Ask, Reply, form};
 
 /// Everybody's password.
@@ -38,36 +37,38 @@ pub(crate) struct World {
     pub(crate) components: Arc<Mutex<Vec<Component>>>,
     state: ApiState,
     bus: EmbeddedBus,
-    audit_log: SqliteViewStore,
-    logged_on_users: SqliteViewStore,
+    audit_log: Arc<dyn ViewStore>,
+    logged_on_users: Arc<dyn ViewStore>,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<std::io::Result<()>>>,
-    _folder: TempDir,
+    _place: Place,
 }
 
 impl World {
-    pub(crate) async fn start() -> Self {
-        Self::start_with(ApiSettings::default(), |_| {}).await
+    pub(crate) async fn start(engine: Engine) -> Self {
+        Self::start_with(engine, ApiSettings::default(), |_| {}).await
     }
 
-    pub(crate) async fn start_with(settings: ApiSettings, change: impl FnOnce(&mut ApiState)) -> Self {
+    pub(crate) async fn start_with(
+        engine: Engine,
+        settings: ApiSettings,
+        change: impl FnOnce(&mut ApiState),
+    ) -> Self {
         let recorder = LazyLock::force(&METRICS).clone();
-        let folder = tempfile::tempdir().unwrap();
-        let directory = DataDir::create(folder.path()).unwrap();
-        let control = ControlDb::open(&directory).await.unwrap();
+        let place = Place::new(engine).await;
+        let control = place.database.control().await.unwrap();
         let clock = Clock::manual(Utc::now());
-        let opened = Access::open_with_clock(control.clone(), &directory, clock.clone()).await.unwrap();
+        let opened = Access::open_with_clock(control.clone(), &place.database, clock.clone()).await.unwrap();
         let topics: Vec<_> = TOPICS.iter().map(|topic| (topic.name, topic.partitions)).collect();
-        let bus = EmbeddedBus::open(&directory, &topics).await.unwrap();
-        let (audit_log, audit_store) = view::<AuditLog>(&control, &directory).await;
-        let (logged_on_users, users_store) = view::<LoggedOnUsers>(&control, &directory).await;
+        let bus = EmbeddedBus::open(&place.directory, &topics).await.unwrap();
+        let (audit_log, audit_store) = view::<AuditLog>(&control, &place.database).await;
+        let (logged_on_users, users_store) = view::<LoggedOnUsers>(&control, &place.database).await;
         let running = Component { name: "relay".to_owned(), state: ComponentState::Running };
         let components = Arc::new(Mutex::new(vec![running]));
         let shown = Arc::clone(&components);
         let mut state = ApiState {
             access: opened.access.clone(),
-            audit_log,
-            logged_on_users,
+            views: ApiViews { audit_log, logged_on_users }.into(),
             bus: Arc::new(bus.clone()),
             topics: &TOPICS,
             render_metrics: Arc::new(move || recorder.render()),
@@ -90,7 +91,7 @@ impl World {
             logged_on_users: users_store,
             stop: Some(stop),
             serving: Some(serving),
-            _folder: folder,
+            _place: place,
         }
     }
 
@@ -186,12 +187,12 @@ impl World {
     /// Lets the views see the whole log.
     pub(crate) async fn fold(&self) {
         self.fold_audit_log().await;
-        fold::<LoggedOnUsers>(&self.bus, &self.logged_on_users).await;
+        fold::<LoggedOnUsers>(&self.bus, &*self.logged_on_users).await;
     }
 
     /// Lets one view see the whole log.
     pub(crate) async fn fold_audit_log(&self) {
-        fold::<AuditLog>(&self.bus, &self.audit_log).await;
+        fold::<AuditLog>(&self.bus, &*self.audit_log).await;
     }
 
     /// Another server on the same directory, as after a restart of the process.
@@ -237,13 +238,14 @@ pub(crate) fn names(events: &[Event]) -> Vec<String> {
     events.iter().map(|event| annals_schemas::present(event).name).collect()
 }
 
-async fn view<V: View>(control: &ControlDb, directory: &DataDir) -> (Followed, SqliteViewStore) {
-    let followed = Followed::start(control, directory, V::NAME, V::VERSION, V::tables()).await.unwrap();
-    let path = directory.view_db(V::NAME, followed.current().generation.number);
-    (followed, SqliteViewStore::open(&path, V::tables()).await.unwrap())
+async fn view<V: View>(control: &ControlDb, database: &Database) -> (Followed, Arc<dyn ViewStore>) {
+    let tables = V::tables();
+    let followed = Followed::start(control, database, V::NAME, V::VERSION, Some(tables)).await.unwrap();
+    let generation = followed.current().generation.number;
+    (followed, database.view_store(V::NAME, generation, tables).await.unwrap())
 }
 
-async fn fold<V: View>(bus: &EmbeddedBus, store: &SqliteViewStore) {
+async fn fold<V: View>(bus: &EmbeddedBus, store: &dyn ViewStore) {
     for topic in V::topics() {
         for partition in bus.partitions(topic.name).await.unwrap() {
             while fold_batch::<V>(bus, store, &partition).await {}
@@ -252,7 +254,7 @@ async fn fold<V: View>(bus: &EmbeddedBus, store: &SqliteViewStore) {
 }
 
 /// Folds the next records of a partition; says whether there were any.
-async fn fold_batch<V: View>(bus: &EmbeddedBus, store: &SqliteViewStore, partition: &Partition) -> bool {
+async fn fold_batch<V: View>(bus: &EmbeddedBus, store: &dyn ViewStore, partition: &Partition) -> bool {
     let positions = store.positions().await.unwrap();
     let from = positions.iter().find(|at| at.partition == *partition).map_or(0, |at| at.next_offset);
     let records = bus.read(partition, from, ReadLimit::default()).await.unwrap();

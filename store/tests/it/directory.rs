@@ -21,7 +21,9 @@ fn a_role_is_taken_once_and_its_holder_is_named() {
 fn a_new_directory_is_private_and_a_missing_one_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new");
-    assert!(matches!(DataDir::open(&path), Err(StoreError::NoDirectory(missing)) if missing == path));
+    assert!(
+        matches!(DataDir::open(&path), Err(StoreError::NoDirectory(missing)) if missing == (&path).into())
+    );
     assert!(!path.exists(), "looking makes nothing");
     DataDir::create(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);

@@ -1,4 +1,4 @@
-//! The embedded engine: the contract, and what is its own.
+//! What is the embedded engine's own.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use annals_store::sqlite::SqliteViewStore;
 use annals_store::{StoreError, ViewStore};
 use sqlx::{ConnectOptions, Connection};
 
-use crate::contract::{self, AsyncCount, TABLES};
+use crate::engine::TABLES;
 
 struct Fresh {
     store: SqliteViewStore,
@@ -21,78 +21,16 @@ async fn fresh() -> Fresh {
     Fresh { store: SqliteViewStore::open(&path, &TABLES).await.unwrap(), path, _folder: folder }
 }
 
-struct Sql<'p>(&'p Path);
-
-impl Sql<'_> {
-    async fn scalar<T>(&self, sql: &'static str) -> T
-    where
-        T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + Send + Unpin + 'static,
-    {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.0);
-        let mut connection = options.connect().await.unwrap();
-        let value = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
-        value
-    }
-}
-
-impl AsyncCount for Sql<'_> {
-    async fn count(&self) -> i64 {
-        self.scalar("SELECT count(*) FROM things").await
-    }
-
-    async fn first(&self) -> String {
-        self.scalar("SELECT name || '|' || coalesce(until, '') FROM things ORDER BY id LIMIT 1").await
-    }
-}
-
-#[tokio::test]
-async fn positions_and_rows_are_one_transaction() {
-    let fresh = fresh().await;
-    contract::positions_and_rows_are_one_transaction(&fresh.store, Sql(&fresh.path)).await;
-}
-
-#[tokio::test]
-async fn a_stale_position_is_fenced() {
-    contract::a_stale_position_is_fenced(&fresh().await.store).await;
-}
-
-#[tokio::test]
-async fn a_conflict_keeps_or_updates() {
-    let fresh = fresh().await;
-    contract::a_conflict_keeps_or_updates(&fresh.store, Sql(&fresh.path)).await;
-}
-
-#[tokio::test]
-async fn dictionaries_give_each_key_one_id() {
-    contract::dictionaries_give_each_key_one_id(&fresh().await.store).await;
-}
-
-#[tokio::test]
-async fn dead_letters_are_kept_once() {
-    contract::dead_letters_are_kept_once(&fresh().await.store).await;
-}
-
-#[tokio::test]
-async fn a_retired_generation_is_fenced() {
-    contract::a_retired_generation_is_fenced(&fresh().await.store).await;
-}
-
-#[tokio::test]
-async fn the_incarnation_is_bound_once() {
-    contract::the_incarnation_is_bound_once(&fresh().await.store).await;
-}
-
 #[tokio::test]
 async fn a_file_is_private_and_opened_again_as_it_was() {
     let fresh = fresh().await;
-    fresh.store.bind_incarnation(uuid::Uuid::from_u128(7)).await.unwrap();
+    fresh.store.bind_incarnation("topic", uuid::Uuid::from_u128(7)).await.unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&fresh.path), 0o600);
     assert_eq!(mode(&fresh.path.with_extension("db-wal")), 0o600);
     fresh.store.close().await;
     let again = SqliteViewStore::open(&fresh.path, &TABLES).await.unwrap();
-    assert_eq!(again.incarnation().await.unwrap(), Some(uuid::Uuid::from_u128(7)));
+    assert_eq!(again.incarnations().await.unwrap(), [("topic".to_owned(), uuid::Uuid::from_u128(7))]);
 }
 
 #[tokio::test]
@@ -104,7 +42,7 @@ async fn a_newer_layout_and_a_file_that_is_no_database_are_named() {
     sqlx::query("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let error = SqliteViewStore::open(&fresh.path, &TABLES).await.err().unwrap();
-    assert!(matches!(&error, StoreError::NewerVersion(path) if *path == fresh.path), "{error}");
+    assert!(matches!(&error, StoreError::NewerVersion(place) if *place == (&fresh.path).into()), "{error}");
     let text = fresh.path.with_extension("txt");
     std::fs::write(&text, "this is not a database, only a text that is longer than a header").unwrap();
     let error = SqliteViewStore::open(&text, &TABLES).await.err().unwrap();

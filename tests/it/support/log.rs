@@ -1,9 +1,8 @@
 //! Reading the log from outside: with the library, and by the program's own dump.
 
-use annals_bus::{Bus, EmbeddedBus, ReadLimit};
+use annals_bus::{Bus, ReadLimit};
 use annals_schemas::codec::{self, NoRegistry};
 use annals_schemas::{Event, TOPICS};
-use annals_store::DataDir;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -26,17 +25,10 @@ impl LogRecord {
     }
 }
 
-/// The log, opened by this process beside whatever else works on it.
-pub async fn open(home: &Home) -> EmbeddedBus {
-    let directory = DataDir::open(&home.data).unwrap();
-    let topics = TOPICS.map(|topic| (topic.name, topic.partitions));
-    EmbeddedBus::open(&directory, &topics).await.unwrap()
-}
-
 /// Every record of the log.
 pub fn read(home: &Home) -> Vec<LogRecord> {
     block_on(async {
-        let bus = open(home).await;
+        let bus = home.bus().await;
         let mut all = Vec::new();
         for topic in TOPICS {
             for (partition, end) in bus.end_positions(&[topic.name]).await.unwrap() {

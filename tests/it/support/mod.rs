@@ -3,18 +3,21 @@
 pub mod home;
 pub mod http;
 pub mod ledger;
+pub mod load;
 pub mod log;
 pub mod process;
 pub mod server;
 pub mod verify;
 pub mod views;
+pub mod windows;
 
 use std::path::PathBuf;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
 pub use home::Home;
-pub use ledger::{Ledger, Load};
+pub use ledger::Ledger;
+pub use load::Load;
 pub use process::Process;
 pub use server::Server;
 

@@ -3,13 +3,17 @@
 use std::net::IpAddr;
 
 use annals_schemas::catalogue::{ERASED, present};
+use annals_schemas::limits::cut;
 use annals_schemas::{ActorKind, Severity};
 use annals_store::Partition;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::address;
-use crate::view::{LogEvent, clean};
+use crate::view::{LogEvent, clean, clean_name};
+
+/// Longest category and type of an object, in bytes: they stand in one key with the name of the action.
+const MAX_KIND_BYTES: usize = 512;
 
 /// A row before its texts become dictionary ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +80,7 @@ pub fn fold(logged: &LogEvent) -> AuditRow {
     let meta = logged.event.meta();
     let personal = logged.event.personal();
     let shown = present(&logged.event);
-    let text = |field: Option<&String>| field.map(|text| clean(text)).unwrap_or_default();
+    let text = |field: Option<&String>| field.map(|text| clean_name(text)).unwrap_or_default();
     AuditRow {
         customer: meta.customer,
         event_id: meta.event_id,
@@ -90,13 +94,13 @@ pub fn fold(logged: &LogEvent) -> AuditRow {
             qualified: personal.map_or(String::new(), |p| text(p.qualified_account.as_ref())),
         },
         action: Action {
-            name: clean(&shown.name),
-            category: clean(&shown.category),
+            name: clean_name(&shown.name),
+            category: cut(&clean(&shown.category), MAX_KIND_BYTES),
             severity: shown.severity,
-            entity_type: clean(&shown.entity_type),
+            entity_type: cut(&clean(&shown.entity_type), MAX_KIND_BYTES),
         },
         address: personal.and_then(|p| p.address.as_deref()).and_then(address::parse),
-        entity: Some(clean(&shown.entity_id)).filter(|entity| !entity.is_empty()),
+        entity: Some(clean_name(&shown.entity_id)).filter(|entity| !entity.is_empty()),
         description: clean(&shown.description),
         sign_in: personal.and_then(|p| p.sign_in_id.as_deref()).map(clean),
         misplaced: logged.misplaced,

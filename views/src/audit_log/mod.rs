@@ -18,8 +18,8 @@ use annals_store::{Column, ColumnKind, Index, OnConflict, Rows, Table, Value, Vi
 
 use uuid::Uuid;
 
-use crate::view::{Dedup, LogEvent, View};
-use crate::{Result, address};
+use crate::Result;
+use crate::view::{Dedup, LogEvent, View, clean_name};
 use fold::{Action, Actor, AuditRow};
 
 pub use query::{AuditEvent, AuditQuery, Direction, Fields, Order, Scope, SortKey};
@@ -47,7 +47,8 @@ pub const ACTORS: Table = Table {
         Column::new("account_key", ColumnKind::Text),
         Column::new("qualified_key", ColumnKind::Text),
     ],
-    unique: &["kind", "actor", "account", "qualified", "account_key", "qualified_key"],
+    // The keys follow from the names.
+    unique: &["kind", "actor", "account", "qualified"],
     indexes: &[
         Index { name: "actors_by_account", columns: &["account_key"] },
         Index { name: "actors_by_qualified", columns: &["qualified_key"] },
@@ -101,7 +102,7 @@ pub const PARTITIONS: Table = Table {
 pub const EVENTS: Table = Table {
     name: "events",
     columns: &[
-        Column::new("id", ColumnKind::RowId),
+        Column::new("id", ColumnKind::RowNumber),
         Column::new("customer", ColumnKind::DictionaryId),
         Column::new("event_id", ColumnKind::Uuid),
         Column::new("at", ColumnKind::Timestamp),
@@ -136,7 +137,7 @@ impl View for AuditLog {
     type Prepared = Prepared;
 
     const NAME: &'static str = "audit_log";
-    const VERSION: i64 = 1;
+    const VERSION: i64 = 2;
     const DEDUP: Dedup = Dedup::RowKey;
 
     fn topics() -> &'static [Topic] {
@@ -246,9 +247,14 @@ fn actor_key(actor: &Actor) -> Key {
         actor.id.into(),
         actor.account.as_str().into(),
         actor.qualified.as_str().into(),
-        actor.account.to_lowercase().into(),
-        actor.qualified.to_lowercase().into(),
+        account_key(&actor.account).into(),
+        account_key(&actor.qualified).into(),
     ]
+}
+
+/// An account as filters compare it: without case. Lower case can be longer than what it was made from.
+pub(crate) fn account_key(account: &str) -> String {
+    clean_name(&account.to_lowercase())
 }
 
 fn action_key(action: &Action) -> Key {
@@ -261,7 +267,7 @@ fn action_key(action: &Action) -> Key {
 }
 
 fn address_key(address: std::net::IpAddr) -> Key {
-    vec![Value::Bytes(address::to_bytes(address).to_vec())]
+    vec![address.into()]
 }
 
 fn partition_key((topic, number): (Arc<str>, u32)) -> Key {

@@ -1,19 +1,18 @@
 //! Questions to the audit log: what can be asked, and the rows of the answer. `statement` makes the SQL.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use annals_schemas::{ActorKind, Severity};
 use annals_store::error::Context;
+use annals_store::sql::{Row, sql};
+use annals_store::{Place, Pool, Transaction, Value};
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
-use super::AuditLog;
 use super::statement::{self, Statement};
+use super::{AuditLog, account_key};
+use crate::Result;
 use crate::view::View;
-use crate::{Result, address};
 
 /// Values that one filter may list; papi's parameters can bring more, and SQLite binds at most 32,766 in all.
 pub const MAX_FILTER_VALUES: usize = 1_000;
@@ -145,24 +144,20 @@ pub struct AuditEvent {
 ///
 /// # Errors
 /// When the view cannot be read.
-pub async fn page(readers: &SqlitePool, query: &AuditQuery) -> Result<Vec<AuditEvent>> {
-    let path = Path::new(AuditLog::NAME);
-    run(readers, query).await.during(path, "read the audit log")
+pub async fn page(readers: &Pool, query: &AuditQuery) -> Result<Vec<AuditEvent>> {
+    run(readers, query).await.during(Place::new(AuditLog::NAME), "read the audit log")
 }
 
-async fn run(readers: &SqlitePool, query: &AuditQuery) -> Result<Vec<AuditEvent>, sqlx::Error> {
+async fn run(readers: &Pool, query: &AuditQuery) -> Result<Vec<AuditEvent>, sqlx::Error> {
     if query.limit == 0 || query.offset > i64::MAX as u64 {
         return Ok(Vec::new());
     }
     // One snapshot for dictionaries and rows.
-    let mut tx = readers.begin().await?;
+    let mut tx = readers.snapshot().await?;
     let Some(found) = Resolved::of(&mut tx, query).await? else { return Ok(Vec::new()) };
     let pairs = statement::existing_pairs(&mut tx, query, &found).await?;
-    let statement = Statement::of(query, &found, pairs.as_deref());
-    let rows = sqlx::query_with(AssertSqlSafe(statement.sql), statement.arguments)
-        .persistent(false)
-        .fetch_all(&mut *tx)
-        .await?;
+    let statement = Statement::of(readers.dialect(), query, &found, pairs.as_deref());
+    let rows = statement.into_sql().fetch_all(&mut tx).await?;
     rows.iter().map(|row| read_event(row, query.fields)).collect()
 }
 
@@ -184,24 +179,20 @@ type Texts<'t> = &'t [String];
 
 impl Resolved {
     /// `None` when nothing can match.
-    async fn of(
-        connection: &mut sqlx::SqliteConnection,
-        query: &AuditQuery,
-    ) -> Result<Option<Self>, sqlx::Error> {
+    async fn of(tx: &mut Transaction, query: &AuditQuery) -> Result<Option<Self>, sqlx::Error> {
         let wanted = |customer: &&Uuid| query.customers.as_ref().is_none_or(|list| list.contains(customer));
-        let blob =
-            |list: &[Uuid]| list.iter().filter(wanted).map(|id| id.into_bytes().to_vec()).collect::<Vec<_>>();
+        let wanted = |list: &[Uuid]| list.iter().filter(wanted).copied().collect::<Vec<_>>();
         let ids = "SELECT id FROM customers WHERE customer IN";
-        let all_of = lookup(connection, ids, &blob(&query.scope.all_of)).await?;
-        let mut own_of = lookup(connection, ids, &blob(&query.scope.own_of)).await?;
+        let all_of = lookup(tx, ids, wanted(&query.scope.all_of)).await?;
+        let mut own_of = lookup(tx, ids, wanted(&query.scope.own_of)).await?;
         own_of.retain(|id| !all_of.contains(id));
         let mut callers = Vec::new();
         if !own_of.is_empty() {
             let (kind, id) = query.scope.caller;
-            callers = sqlx::query_scalar("SELECT id FROM actors WHERE kind = ? AND actor = ?")
-                .bind(kind.number())
+            callers = sql("SELECT id FROM actors WHERE kind = ? AND actor = ?")
+                .bind(i64::from(kind.number()))
                 .bind(id)
-                .fetch_all(&mut *connection)
+                .fetch_scalars(&mut *tx)
                 .await?;
         }
         let mut resolved = Self {
@@ -214,23 +205,20 @@ impl Resolved {
             entities: None,
         };
         if let Some(accounts) = &query.accounts {
-            let keys: Vec<String> = accounts.iter().map(|account| account.to_lowercase()).collect();
-            let mut ids = lookup(connection, "SELECT id FROM actors WHERE account_key IN", &keys).await?;
-            ids.extend(lookup(connection, "SELECT id FROM actors WHERE qualified_key IN", &keys).await?);
+            let keys = || accounts.iter().map(|account| account_key(account));
+            let mut ids = lookup(tx, "SELECT id FROM actors WHERE account_key IN", keys()).await?;
+            ids.extend(lookup(tx, "SELECT id FROM actors WHERE qualified_key IN", keys()).await?);
             ids.sort_unstable();
             ids.dedup();
             resolved.actors = Some(ids);
         }
-        resolved.actions =
-            actions(connection, query.actions.as_deref(), query.entity_types.as_deref()).await?;
+        resolved.actions = actions(tx, query.actions.as_deref(), query.entity_types.as_deref()).await?;
         if let Some(addresses) = &query.addresses {
-            let keys: Vec<Vec<u8>> = addresses.iter().map(|a| address::to_bytes(*a).to_vec()).collect();
-            resolved.addresses =
-                Some(lookup(connection, "SELECT id FROM addresses WHERE address IN", &keys).await?);
+            let keys = addresses.iter().copied();
+            resolved.addresses = Some(lookup(tx, "SELECT id FROM addresses WHERE address IN", keys).await?);
         }
         if let Some(entities) = &query.entities {
-            resolved.entities =
-                Some(lookup(connection, "SELECT id FROM entities WHERE entity IN", entities).await?);
+            resolved.entities = Some(lookup(tx, "SELECT id FROM entities WHERE entity IN", entities).await?);
         }
         let nothing = resolved.all_of.is_empty() && resolved.own_of.is_empty()
             || resolved.filters().any(|(_, ids)| ids.is_some_and(<[i64]>::is_empty))
@@ -252,16 +240,16 @@ impl Resolved {
 
 /// Actions by name and by entity type; both narrow the same dictionary.
 async fn actions(
-    connection: &mut sqlx::SqliteConnection,
+    tx: &mut Transaction,
     names: Option<Texts<'_>>,
     entity_types: Option<Texts<'_>>,
 ) -> Result<Option<Vec<i64>>, sqlx::Error> {
     let by_name = match names {
-        Some(names) => Some(lookup(connection, "SELECT id FROM actions WHERE name IN", names).await?),
+        Some(names) => Some(lookup(tx, "SELECT id FROM actions WHERE name IN", names).await?),
         None => None,
     };
     let by_type = match entity_types {
-        Some(types) => Some(lookup(connection, "SELECT id FROM actions WHERE entity_type IN", types).await?),
+        Some(types) => Some(lookup(tx, "SELECT id FROM actions WHERE entity_type IN", types).await?),
         None => None,
     };
     Ok(match (by_name, by_type) {
@@ -270,44 +258,38 @@ async fn actions(
     })
 }
 
-async fn lookup<'v, T>(
-    connection: &mut sqlx::SqliteConnection,
+async fn lookup<V: Into<Value>>(
+    tx: &mut Transaction,
     select: &str,
-    values: &'v [T],
-) -> Result<Vec<i64>, sqlx::Error>
-where
-    T: sqlx::Type<sqlx::Sqlite> + Clone + Send + sqlx::Encode<'v, sqlx::Sqlite>,
-{
+    values: impl IntoIterator<Item = V>,
+) -> Result<Vec<i64>, sqlx::Error> {
+    let values: Vec<Value> = values.into_iter().map(Into::into).collect();
     let mut ids = Vec::new();
     for chunk in values.chunks(MAX_FILTER_VALUES) {
-        let sql = format!("{select} ({})", vec!["?"; chunk.len()].join(","));
-        let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).persistent(chunk.len() == 1);
-        for value in chunk {
-            query = query.bind(value.clone());
-        }
-        ids.extend(query.fetch_all(&mut *connection).await?);
+        let statement = sql(format!("{select} ({})", vec!["?"; chunk.len()].join(",")));
+        let statement = if chunk.len() == 1 { statement } else { statement.once() };
+        ids.extend(statement.bind_all(chunk.iter().cloned()).fetch_scalars::<i64>(&mut *tx).await?);
     }
     Ok(ids)
 }
 
-fn read_event(row: &SqliteRow, fields: Fields) -> Result<AuditEvent, sqlx::Error> {
-    let time = |micros: i64| DateTime::from_timestamp_micros(micros).unwrap_or_default();
+fn read_event(row: &Row, fields: Fields) -> Result<AuditEvent, sqlx::Error> {
     let mut event = AuditEvent {
-        event_id: row.try_get(0)?,
-        customer: row.try_get(1)?,
-        at: time(row.try_get(2)?),
-        recorded_at: time(row.try_get(3)?),
-        account: row.try_get(4)?,
-        address: row.try_get::<Option<&[u8]>, _>(5)?.and_then(address::from_bytes),
-        name: row.try_get(6)?,
-        category: row.try_get(7)?,
-        severity: match row.try_get::<i64, _>(8)? {
+        event_id: row.get(0)?,
+        customer: row.get(1)?,
+        at: row.get(2)?,
+        recorded_at: row.get(3)?,
+        account: row.get(4)?,
+        address: row.get(5)?,
+        name: row.get(6)?,
+        category: row.get(7)?,
+        severity: match row.get::<i64>(8)? {
             0 => Severity::Info,
             1 => Severity::Warning,
             _ => Severity::Error,
         },
-        entity_type: row.try_get(9)?,
-        entity_id: row.try_get::<Option<String>, _>(10)?.unwrap_or_default(),
+        entity_type: row.get(9)?,
+        entity_id: row.get::<Option<String>>(10)?.unwrap_or_default(),
         claimed_at: None,
         actor_kind: None,
         actor: Uuid::nil(),
@@ -320,17 +302,17 @@ fn read_event(row: &SqliteRow, fields: Fields) -> Result<AuditEvent, sqlx::Error
         offset: 0,
     };
     if fields == Fields::All {
-        let kind: i64 = row.try_get(12)?;
-        event.claimed_at = row.try_get::<Option<i64>, _>(11)?.map(time);
+        let kind: i64 = row.get(12)?;
+        event.claimed_at = row.get(11)?;
         event.actor_kind = usize::try_from(kind).ok().and_then(|kind| ActorKind::ALL.get(kind).copied());
-        event.actor = row.try_get(13)?;
-        event.qualified_account = row.try_get(14)?;
-        event.description = row.try_get(15)?;
-        event.sign_in = row.try_get(16)?;
-        event.misplaced = row.try_get::<i64, _>(17)? != 0;
-        event.topic = row.try_get(18)?;
-        event.partition = row.try_get(19)?;
-        event.offset = row.try_get::<i64, _>(20)?.unsigned_abs();
+        event.actor = row.get(13)?;
+        event.qualified_account = row.get(14)?;
+        event.description = row.get(15)?;
+        event.sign_in = row.get(16)?;
+        event.misplaced = row.get::<i64>(17)? != 0;
+        event.topic = row.get(18)?;
+        event.partition = row.get(19)?;
+        event.offset = row.get(20)?;
     }
     Ok(event)
 }

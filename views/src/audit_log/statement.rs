@@ -3,12 +3,11 @@
 //! A page is found in two steps. The first works on one index: each index begins with (customer, something) and ends
 //! with the time, so a question about one customer and one actor reads its answer in order and stops at the limit.
 //! A question about several customers or actors is one such arm for each, merged by SQLite (`UNION ALL` with
-//! `ORDER BY` merges sorted arms and takes no more of each than it needs). The second step fetches the page's rows
-//! with their texts.
+//! `ORDER BY` merges sorted arms and takes no more of each than it needs; PostgreSQL does the same by a merge of
+//! appended scans). The second step fetches the page's rows with their texts.
 
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, AssertSqlSafe, Row, SqliteConnection};
-
+use annals_store::sql::{Sql, sql};
+use annals_store::{Dialect, Transaction, Value};
 use uuid::Uuid;
 
 use super::query::{AuditQuery, Direction, Fields, Order, Resolved, SortKey};
@@ -27,15 +26,28 @@ const MAX_LOOKS: usize = 20_000;
 const MAX_MERGED_VALUES: usize = 30_000;
 
 /// SQL with its arguments, built together so that they cannot drift apart.
-#[derive(Default)]
 pub(super) struct Statement {
-    pub(super) sql: String,
-    pub(super) arguments: SqliteArguments,
+    dialect: Dialect,
+    sql: String,
+    values: Vec<Value>,
 }
 
 impl Statement {
-    pub(super) fn of(query: &AuditQuery, found: &Resolved, pairs: Option<&[Pair]>) -> Self {
-        let mut statement = Self::default();
+    fn new(dialect: Dialect) -> Self {
+        Self { dialect, sql: String::new(), values: Vec::new() }
+    }
+
+    pub(super) fn into_sql(self) -> Sql {
+        sql(self.sql).bind_all(self.values).once()
+    }
+
+    pub(super) fn of(dialect: Dialect, query: &AuditQuery, found: &Resolved, pairs: Option<&[Pair]>) -> Self {
+        let mut statement = Self::new(dialect);
+        // What names a row within one snapshot.
+        let row = match dialect {
+            Dialect::Sqlite => "id",
+            Dialect::Postgres => "ctid",
+        };
         let by_time = match query.order.as_slice() {
             [] => Some(Direction::Descending),
             [(SortKey::Time, direction)] => Some(*direction),
@@ -47,18 +59,18 @@ impl Statement {
             Some(direction) if query.event_ids.is_none() && can_be_merged(&arms, found) => {
                 for (index, arm) in arms.iter().enumerate() {
                     statement.sql.push_str(if index == 0 { "" } else { " UNION ALL " });
-                    statement.sql.push_str("SELECT id, at, event_id FROM events WHERE ");
+                    statement.sql.push_str(&format!("SELECT {row} AS id, at, event_id FROM events WHERE "));
                     statement.arm(arm, query, found);
                 }
                 let way = if direction == Direction::Descending { " DESC" } else { "" };
                 statement.sql.push_str(&format!(" ORDER BY at{way}, event_id"));
             }
             _ => {
-                statement.sql.push_str("SELECT events.id AS id FROM events ");
+                statement.sql.push_str(&format!("SELECT events.{row} AS id FROM events "));
                 statement.sql.push_str(JOINS);
                 statement.sql.push_str(" WHERE ");
                 statement.sorted(query, found);
-                statement.sql.push_str(&order_by(query));
+                statement.sql.push_str(&order_by(dialect, query));
             }
         }
         statement.sql.push_str(" LIMIT ");
@@ -71,31 +83,29 @@ impl Statement {
             statement.sql.push_str(", ");
             statement.sql.push_str(OTHER_COLUMNS);
         }
-        statement.sql.push_str(" FROM page JOIN events ON events.id = page.id ");
+        statement.sql.push_str(&format!(" FROM page JOIN events ON events.{row} = page.id "));
         statement.sql.push_str(JOINS);
         if query.fields == Fields::All {
             statement.sql.push_str(" JOIN partitions ON partitions.id = events.partition");
         }
-        statement.sql.push_str(&order_by(query));
+        statement.sql.push_str(&order_by(dialect, query));
         statement
     }
 
-    fn bind<'v, T: sqlx::Encode<'v, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(&mut self, value: T) {
+    fn bind(&mut self, value: impl Into<Value>) {
         self.sql.push('?');
-        // Numbers and blobs always encode; a failure would leave a parameter unbound, which compares as null.
-        let _ = self.arguments.add(value);
+        self.values.push(value.into());
     }
 
     fn ids(&mut self, column: &str, ids: &[i64]) {
-        if ids.len() > MAX_BOUND_IDS {
+        self.sql.push_str(column);
+        if self.dialect == Dialect::Postgres || ids.len() > MAX_BOUND_IDS {
             // One name can stand for any number of identities: they travel as one value.
-            let list: Vec<String> = ids.iter().map(i64::to_string).collect();
-            self.sql.push_str(&format!("{column} IN (SELECT value FROM json_each("));
-            self.bind(format!("[{}]", list.join(",")));
-            self.sql.push_str("))");
+            self.sql.push_str(" = ANY(");
+            self.bind(ids.to_vec());
+            self.sql.push(')');
             return;
         }
-        self.sql.push_str(column);
         self.sql.push_str(" IN (");
         for (index, id) in ids.iter().enumerate() {
             self.sql.push_str(if index == 0 { "" } else { "," });
@@ -107,11 +117,11 @@ impl Statement {
     fn times(&mut self, query: &AuditQuery) {
         if let Some(start) = query.start {
             self.sql.push_str(" AND at >= ");
-            self.bind(start.timestamp_micros());
+            self.bind(start);
         }
         if let Some(end) = query.end {
             self.sql.push_str(" AND at <= ");
-            self.bind(end.timestamp_micros());
+            self.bind(end);
         }
     }
 
@@ -188,7 +198,7 @@ pub(super) type Pair = (i64, i64);
 /// Which pairs of customer and leading id have any row. Most have none: an actor belongs to one customer. A look into
 /// the index for each costs far less than an arm for each. `None` when there is nothing to save, or too much to look at.
 pub(super) async fn existing_pairs(
-    connection: &mut SqliteConnection,
+    tx: &mut Transaction,
     query: &AuditQuery,
     found: &Resolved,
 ) -> Result<Option<Vec<Pair>>, sqlx::Error> {
@@ -197,7 +207,8 @@ pub(super) async fn existing_pairs(
     if found.all_of.len() < 2 || looks > MAX_LOOKS || found.all_of.len() + ids.len() > MAX_MERGED_VALUES {
         return Ok(None);
     }
-    let mut statement = Statement::default();
+    let dialect = tx.connection().dialect();
+    let mut statement = Statement::new(dialect);
     for (name, values) in [("WITH c(id) AS (VALUES ", &found.all_of[..]), ("), l(id) AS (VALUES ", ids)] {
         statement.sql.push_str(name);
         for (index, value) in values.iter().enumerate() {
@@ -206,20 +217,18 @@ pub(super) async fn existing_pairs(
             statement.sql.push(')');
         }
     }
-    statement
-        .sql
-        .push_str(") SELECT c.id, l.id FROM c CROSS JOIN l WHERE EXISTS (SELECT 1 FROM events WHERE ");
-    statement.sql.push_str(&format!("customer = c.id AND {column} = l.id"));
+    // PostgreSQL would turn EXISTS into a join over all rows; a limit within LATERAL keeps it one look each.
+    let (before, after) = match dialect {
+        Dialect::Sqlite => ("WHERE EXISTS (SELECT 1", ")"),
+        Dialect::Postgres => ("CROSS JOIN LATERAL (SELECT 1", " LIMIT 1) AS hit"),
+    };
+    statement.sql.push_str(&format!(
+        ") SELECT c.id, l.id FROM c CROSS JOIN l {before} FROM events WHERE customer = c.id AND {column} = l.id"
+    ));
     statement.times(query);
-    statement.sql.push(')');
-    let rows = sqlx::query_with(AssertSqlSafe(statement.sql), statement.arguments)
-        .persistent(false)
-        .fetch_all(connection)
-        .await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-        .collect::<Result<_, sqlx::Error>>()
-        .map(Some)
+    statement.sql.push_str(after);
+    let rows = statement.into_sql().fetch_all(tx).await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, sqlx::Error>>().map(Some)
 }
 
 fn arms(found: &Resolved, pairs: Option<&[Pair]>) -> Vec<Arm> {
@@ -267,10 +276,10 @@ const OTHER_COLUMNS: &str =
     "events.claimed_at, actors.kind, actors.actor, actors.qualified, events.description,
  events.sign_in, events.misplaced, partitions.topic, partitions.number, events.\"offset\"";
 
-fn order_by(query: &AuditQuery) -> String {
+fn order_by(dialect: Dialect, query: &AuditQuery) -> String {
     let newest_first = [(SortKey::Time, Direction::Descending)];
     let order: &[Order] = if query.order.is_empty() { &newest_first } else { &query.order };
-    let by_customer = customer_rank(&query.customer_order);
+    let by_customer = customer_rank(dialect, &query.customer_order);
     let mut sql = String::from(" ORDER BY ");
     for (key, direction) in order {
         sql.push_str(match key {
@@ -285,22 +294,44 @@ fn order_by(query: &AuditQuery) -> String {
             SortKey::Severity => "(actions.severity + 1) % 3",
             SortKey::EntityType => "actions.entity_type",
             SortKey::EntityId => "coalesce(entities.entity, '')",
-            SortKey::Address => "addresses.address",
+            SortKey::Address => address_rank(dialect),
             SortKey::Description => "events.description",
         });
-        sql.push_str(if *direction == Direction::Descending { " DESC, " } else { ", " });
+        sql.push_str(match (key, direction) {
+            // The engines differ in where nothing stands; no other key can be nothing.
+            (SortKey::Address, Direction::Ascending) => " NULLS FIRST, ",
+            (SortKey::Address, Direction::Descending) => " DESC NULLS LAST, ",
+            (_, Direction::Ascending) => ", ",
+            (_, Direction::Descending) => " DESC, ",
+        });
     }
     sql.push_str("events.event_id");
     sql
 }
 
+/// An address by its 16 bytes, an IPv4 address in its IPv6-mapped form, so that both sort together.
+fn address_rank(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "addresses.address",
+        Dialect::Postgres => {
+            "CASE family(addresses.address) WHEN 4
+             THEN inet '::ffff:0.0.0.0' + (addresses.address - inet '0.0.0.0') ELSE addresses.address END"
+        }
+    }
+}
+
 /// A customer's place among the names. The ids are ours, written as digits, so that nothing of a request is in the SQL.
-fn customer_rank(customers: &[Uuid]) -> String {
+fn customer_rank(dialect: Dialect, customers: &[Uuid]) -> String {
     if customers.is_empty() {
         return "customers.customer".to_owned();
     }
-    let places = customers.iter().enumerate();
-    let cases: Vec<String> =
-        places.map(|(place, id)| format!("WHEN x'{}' THEN {place}", id.simple())).collect();
+    let cases: Vec<String> = customers
+        .iter()
+        .enumerate()
+        .map(|(place, id)| match dialect {
+            Dialect::Sqlite => format!("WHEN x'{}' THEN {place}", id.simple()),
+            Dialect::Postgres => format!("WHEN uuid '{id}' THEN {place}"),
+        })
+        .collect();
     format!("CASE customers.customer {} END", cases.join(" "))
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::address;
-use crate::view::{LogEvent, clean};
+use crate::view::{LogEvent, clean_name};
 
 /// What makes a logon and its logoff belong together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,10 +97,10 @@ pub fn change(logged: &LogEvent) -> Option<Change> {
             Some(Change::LoggedOn(Logon {
                 customer: event.meta.customer,
                 event_id: event.meta.event_id,
-                host: clean(&event.host).to_lowercase(),
-                logon_id: event.logon_id.as_deref().map(|id| clean(id).to_lowercase()),
+                host: clean_name(&event.host.to_lowercase()),
+                logon_id: event.logon_id.as_deref().map(|id| clean_name(&id.to_lowercase())),
                 address,
-                account: clean(personal.account.as_deref().unwrap_or_default()),
+                account: clean_name(personal.account.as_deref().unwrap_or_default()),
                 user_uuid: event.meta.actor.id,
                 logged_on_at: logged.time(),
                 logged_off_at: None,
@@ -110,8 +110,8 @@ pub fn change(logged: &LogEvent) -> Option<Change> {
             Some(Change::LoggedOff(Logoff {
                 key: LogonKey {
                     customer: event.meta.customer,
-                    host: clean(&event.host).to_lowercase(),
-                    logon_id: clean(event.logon_id.as_deref()?).to_lowercase(),
+                    host: clean_name(&event.host.to_lowercase()),
+                    logon_id: clean_name(&event.logon_id.as_deref()?.to_lowercase()),
                 },
                 event_id: event.meta.event_id,
                 logged_off_at: logged.time(),

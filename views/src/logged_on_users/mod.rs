@@ -13,15 +13,14 @@ use std::collections::BTreeSet;
 use annals_schemas::Topic;
 use annals_schemas::topics::HOST_LOGONS;
 use annals_store::error::Context;
+use annals_store::sql::{Row, sql};
 use annals_store::{
-    Column, ColumnKind, Connection, Index, OnConflict, Rows, Table, ViewStore, ViewTransaction,
+    Column, ColumnKind, Connection, Dialect, Index, OnConflict, Place, Rows, Table, ViewStore,
+    ViewTransaction,
 };
-use chrono::DateTime;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row};
 
+use crate::Result;
 use crate::view::{Dedup, LogEvent, View};
-use crate::{Result, address};
 use fold::{Change, Logoff, Logon, LogonKey};
 
 pub use query::{UserOnAddress, UsersQuery};
@@ -33,7 +32,7 @@ pub enum LoggedOnUsers {}
 pub const LOGONS: Table = Table {
     name: "logons",
     columns: &[
-        Column::new("id", ColumnKind::RowId),
+        Column::new("id", ColumnKind::RowNumber),
         Column::new("customer", ColumnKind::Uuid),
         Column::new("event_id", ColumnKind::Uuid),
         Column::new("host", ColumnKind::Text),
@@ -55,7 +54,7 @@ pub const LOGONS: Table = Table {
 pub const LOGOFFS: Table = Table {
     name: "logoffs",
     columns: &[
-        Column::new("id", ColumnKind::RowId),
+        Column::new("id", ColumnKind::RowNumber),
         Column::new("customer", ColumnKind::Uuid),
         Column::new("event_id", ColumnKind::Uuid),
         Column::new("host", ColumnKind::Text),
@@ -66,15 +65,23 @@ pub const LOGOFFS: Table = Table {
     indexes: &[Index { name: "logoffs_by_logon_id", columns: &["customer", "host", "logon_id"] }],
 };
 
+/// What a batch changes.
+pub struct Changes {
+    all: Vec<Change>,
+    /// Whether some stand in another partition than their key says, so that another transaction may be writing the other
+    /// half of a logon at this moment.
+    misplaced: bool,
+}
+
 /// Keys that one statement asks for.
 const KEYS_PER_QUERY: usize = 500;
 
 impl View for LoggedOnUsers {
-    type Folded = Vec<Change>;
-    type Prepared = Vec<Change>;
+    type Folded = Changes;
+    type Prepared = Changes;
 
     const NAME: &'static str = "logged_on_users";
-    const VERSION: i64 = 1;
+    const VERSION: i64 = 2;
     const DEDUP: Dedup = Dedup::RowKeyAndDerived;
 
     fn topics() -> &'static [Topic] {
@@ -85,18 +92,21 @@ impl View for LoggedOnUsers {
         &[&LOGONS, &LOGOFFS]
     }
 
-    fn fold(batch: Vec<LogEvent>) -> Vec<Change> {
-        batch.iter().filter_map(fold::change).collect()
+    fn fold(batch: Vec<LogEvent>) -> Changes {
+        let misplaced = batch.iter().any(|event| event.misplaced);
+        Changes { all: batch.iter().filter_map(fold::change).collect(), misplaced }
     }
 
-    async fn prepare(_store: &dyn ViewStore, folded: Vec<Change>) -> Result<Vec<Change>> {
+    async fn prepare(_store: &dyn ViewStore, folded: Changes) -> Result<Changes> {
         Ok(folded)
     }
 
-    async fn apply(tx: &mut dyn ViewTransaction, changes: Vec<Change>) -> Result<()> {
+    async fn apply(tx: &mut dyn ViewTransaction, changes: Changes) -> Result<()> {
+        let Changes { all: changes, misplaced } = changes;
         if changes.is_empty() {
             return Ok(());
         }
+        take_turn(tx.connection(), misplaced).await?;
         // First the rows as they are: the unique key keeps the first of a repeated event.
         let (mut logons, mut logoffs) = (Rows::new(&LOGONS), Rows::new(&LOGOFFS));
         for change in &changes {
@@ -122,13 +132,26 @@ impl View for LoggedOnUsers {
     }
 }
 
+/// Where several transactions write at once, a logon and its logoff are in one of them, because they are in one
+/// partition. What is misplaced is not: then whoever writes it waits until the others are done, and they wait for it, so
+/// that the later one sees both halves.
+async fn take_turn(connection: Connection<'_>, misplaced: bool) -> Result<()> {
+    if connection.dialect() == Dialect::Postgres {
+        let mode = if misplaced { "SHARE ROW EXCLUSIVE" } else { "ROW EXCLUSIVE" };
+        let place = Place::new(LoggedOnUsers::NAME);
+        let locked = sql(format!("LOCK TABLE logons IN {mode} MODE")).execute(connection).await;
+        locked.during(&place, "wait for other writers")?;
+    }
+    Ok(())
+}
+
 fn push_logon(rows: &mut Rows, logon: &Logon) {
     rows.push([
         logon.customer.into(),
         logon.event_id.into(),
         logon.host.as_str().into(),
         logon.logon_id.clone().into(),
-        annals_store::Value::Bytes(address::to_bytes(logon.address).to_vec()),
+        logon.address.into(),
         logon.account.as_str().into(),
         logon.user_uuid.into(),
         logon.logged_on_at.into(),
@@ -146,53 +169,47 @@ fn push_logoff(rows: &mut Rows, logoff: &Logoff) {
     ]);
 }
 
-async fn load(connection: Connection<'_>, keys: &[LogonKey]) -> Result<(Vec<Logon>, Vec<Logoff>)> {
-    let Connection::Sqlite(connection) = connection;
+async fn load(mut connection: Connection<'_>, keys: &[LogonKey]) -> Result<(Vec<Logon>, Vec<Logoff>)> {
+    const DOING: &str = "load logons and logoffs";
+    let place = Place::new(LoggedOnUsers::NAME);
     let places = vec!["(?,?,?)"; keys.len()].join(",");
-    let logons = format!(
+    let of_keys = |select: &str| {
+        let statement = sql(format!("{select} WHERE (customer, host, logon_id) IN (VALUES {places})"));
+        let statement = if keys.len() == KEYS_PER_QUERY { statement } else { statement.once() };
+        keys.iter().fold(statement, |statement, key| {
+            statement.bind(key.customer).bind(&key.host).bind(&key.logon_id)
+        })
+    };
+    let logons = of_keys(
         "SELECT customer, event_id, host, logon_id, address, account, user_uuid, logged_on_at, logged_off_at
-         FROM logons WHERE (customer, host, logon_id) IN (VALUES {places})"
+         FROM logons",
     );
-    let logoffs = format!(
-        "SELECT customer, event_id, host, logon_id, logged_off_at
-         FROM logoffs WHERE (customer, host, logon_id) IN (VALUES {places})"
-    );
-    let mut rows = Vec::new();
-    for sql in [logons, logoffs] {
-        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(keys.len() == KEYS_PER_QUERY);
-        for key in keys {
-            query = query.bind(key.customer).bind(&key.host).bind(&key.logon_id);
-        }
-        rows.push(query.fetch_all(&mut *connection).await);
-    }
-    let path = std::path::Path::new(LoggedOnUsers::NAME);
-    let logoffs = rows.pop().unwrap_or_else(|| Ok(Vec::new())).during(path, "load logoffs")?;
-    let logons = rows.pop().unwrap_or_else(|| Ok(Vec::new())).during(path, "load logons")?;
-    let logons = logons.iter().map(read_logon).collect::<Result<_, _>>().during(path, "load logons")?;
-    let logoffs = logoffs.iter().map(read_logoff).collect::<Result<_, _>>().during(path, "load logoffs")?;
+    let logoffs = of_keys("SELECT customer, event_id, host, logon_id, logged_off_at FROM logoffs");
+    let logons = logons.fetch_all(&mut connection).await.during(&place, DOING)?;
+    let logoffs = logoffs.fetch_all(&mut connection).await.during(&place, DOING)?;
+    let logons = logons.iter().map(read_logon).collect::<Result<_, _>>().during(&place, DOING)?;
+    let logoffs = logoffs.iter().map(read_logoff).collect::<Result<_, _>>().during(&place, DOING)?;
     Ok((logons, logoffs))
 }
 
-fn read_logon(row: &SqliteRow) -> Result<Logon, sqlx::Error> {
-    let time = |micros: i64| DateTime::from_timestamp_micros(micros).unwrap_or_default();
+fn read_logon(row: &Row) -> Result<Logon, sqlx::Error> {
     Ok(Logon {
-        customer: row.try_get(0)?,
-        event_id: row.try_get(1)?,
-        host: row.try_get(2)?,
-        logon_id: row.try_get(3)?,
-        address: address::from_bytes(row.try_get(4)?)
-            .ok_or_else(|| sqlx::Error::Decode("an address has 16 bytes".into()))?,
-        account: row.try_get(5)?,
-        user_uuid: row.try_get(6)?,
-        logged_on_at: time(row.try_get(7)?),
-        logged_off_at: row.try_get::<Option<i64>, _>(8)?.map(time),
+        customer: row.get(0)?,
+        event_id: row.get(1)?,
+        host: row.get(2)?,
+        logon_id: row.get(3)?,
+        address: row.get(4)?,
+        account: row.get(5)?,
+        user_uuid: row.get(6)?,
+        logged_on_at: row.get(7)?,
+        logged_off_at: row.get(8)?,
     })
 }
 
-fn read_logoff(row: &SqliteRow) -> Result<Logoff, sqlx::Error> {
+fn read_logoff(row: &Row) -> Result<Logoff, sqlx::Error> {
     Ok(Logoff {
-        key: LogonKey { customer: row.try_get(0)?, host: row.try_get(2)?, logon_id: row.try_get(3)? },
-        event_id: row.try_get(1)?,
-        logged_off_at: DateTime::from_timestamp_micros(row.try_get(4)?).unwrap_or_default(),
+        key: LogonKey { customer: row.get(0)?, host: row.get(2)?, logon_id: row.get(3)? },
+        event_id: row.get(1)?,
+        logged_off_at: row.get(4)?,
     })
 }

@@ -1,16 +1,15 @@
 //! Who logged on from an address.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use annals_store::error::Context;
+use annals_store::sql::sql;
+use annals_store::{Place, Pool};
 use chrono::{DateTime, Utc};
-use sqlx::Row;
-use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
+use crate::Result;
 use crate::view::View;
-use crate::{Result, address};
 
 /// Users that one answer lists.
 pub const MAX_USERS: i64 = 10_000;
@@ -45,11 +44,10 @@ pub struct UserOnAddress {
 ///
 /// # Errors
 /// When the view cannot be read.
-pub async fn users_on_address(readers: &SqlitePool, query: &UsersQuery) -> Result<Vec<UserOnAddress>> {
+pub async fn users_on_address(readers: &Pool, query: &UsersQuery) -> Result<Vec<UserOnAddress>> {
     const DOING: &str = "read users on an address";
-    let path = Path::new(super::LoggedOnUsers::NAME);
-    let rows = sqlx::query(
-        "SELECT user_uuid, min(logged_on_at) AS first_seen, max(logged_on_at) AS last_seen,
+    let place = Place::new(super::LoggedOnUsers::NAME);
+    let rows = sql("SELECT user_uuid, min(logged_on_at) AS first_seen, max(logged_on_at) AS last_seen,
            (SELECT account FROM logons AS latest
             WHERE latest.customer = ?1 AND latest.address = ?2 AND latest.user_uuid = logons.user_uuid
               AND latest.logged_on_at BETWEEN ?3 AND ?4
@@ -58,26 +56,24 @@ pub async fn users_on_address(readers: &SqlitePool, query: &UsersQuery) -> Resul
          WHERE customer = ?1 AND address = ?2 AND logged_on_at BETWEEN ?3 AND ?4
          GROUP BY user_uuid
          ORDER BY last_seen DESC, user_uuid
-         LIMIT ?5",
-    )
+         LIMIT ?5")
     .bind(query.customer)
-    .bind(address::to_bytes(query.address).to_vec())
-    .bind(query.start.map_or(i64::MIN, |start| start.timestamp_micros()))
-    .bind(query.end.timestamp_micros())
+    .bind(query.address)
+    .bind(query.start.unwrap_or(DateTime::<Utc>::MIN_UTC))
+    .bind(query.end)
     .bind(MAX_USERS)
     .fetch_all(readers)
     .await
-    .during(path, DOING)?;
-    let time = |micros: i64| DateTime::from_timestamp_micros(micros).unwrap_or_default();
+    .during(&place, DOING)?;
     rows.iter()
         .map(|row| {
             Ok(UserOnAddress {
-                user_uuid: row.try_get("user_uuid")?,
-                username: row.try_get("username")?,
-                first_seen: time(row.try_get("first_seen")?),
-                last_seen: time(row.try_get("last_seen")?),
+                user_uuid: row.get("user_uuid")?,
+                username: row.get("username")?,
+                first_seen: row.get("first_seen")?,
+                last_seen: row.get("last_seen")?,
             })
         })
         .collect::<Result<_, sqlx::Error>>()
-        .during(path, DOING)
+        .during(&place, DOING)
 }

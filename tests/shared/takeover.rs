@@ -1,0 +1,136 @@
+//! A projector that is stopped for a while and then goes on: another one takes over, and the first one's write is refused.
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use crate::support::{Home, Ledger, Load, Process, Server, at_once, block_on, until, verify, views};
+
+/// Told by a projector whose write was refused.
+const REFUSED: &str = "another writer came first";
+
+/// A lock on a table of the audit log that keeps writers waiting.
+struct Lock(PgConnection);
+
+impl Lock {
+    fn take(home: &Home, table: &str) -> Self {
+        let schema = views::active(home, "audit_log").unwrap();
+        let mut connection = home.connection();
+        block_on(async {
+            connection.execute("BEGIN").await.unwrap();
+            let lock = format!("LOCK TABLE {schema}.{table} IN SHARE MODE");
+            connection.execute(AssertSqlSafe(lock)).await.unwrap();
+        });
+        Self(connection)
+    }
+
+    /// Waits until a process waits for the lock, and says with which statement.
+    #[track_caller]
+    fn holds_up(&self, home: &Home, process: &Process) -> String {
+        let waiting = format!(
+            "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+             AND application_name LIKE 'annals audit_log.% projector ({})'",
+            process.id()
+        );
+        until("the projector waits for the lock", || views::query(home, &waiting).pop())
+    }
+
+    fn release(self) {
+        block_on(self.0.close()).unwrap();
+    }
+}
+
+/// How often a process said something.
+fn said(process: &Process, text: &str) -> usize {
+    process.stderr().matches(text).count()
+}
+
+fn projector(home: &Home) -> Server {
+    Server::start_command(&mut home.serve("projector,relay"))
+}
+
+/// A projector that has folded something, and is then stopped in this statement on this table.
+fn stopped_at(home: &Home, statement: &str, table: &str, ledger: &mut Ledger) -> Server {
+    let first = projector(home);
+    // Few rows are inserted, many are copied. How many come at once is Kafka's affair.
+    let events = if statement == "COPY" { 4_000 } else { 60 };
+    for seed in 1.. {
+        Load::of(home, seed, 300, ledger);
+        views::caught_up(home);
+        let lock = Lock::take(home, table);
+        first.process.signal("STOP");
+        Load::of(home, 100 + seed, events, ledger);
+        first.process.signal("CONT");
+        let held_up = lock.holds_up(home, &first.process);
+        first.process.signal("STOP");
+        lock.release();
+        if held_up.starts_with(statement) {
+            break;
+        }
+        first.process.signal("CONT");
+    }
+    first
+}
+
+/// After another one has taken over: the stopped one goes on, spoils nothing, and works again when it is alone.
+fn goes_on(home: &Home, mut first: Server, second: Server, said_so: &str, ledger: &mut Ledger) {
+    first.process.signal("CONT");
+    first.process.stderr_line(|line| line.contains(said_so));
+    verify::log_and_views(home, ledger);
+    second.stop();
+    Load::of(home, 200, 300, ledger);
+    verify::log_and_views(home, ledger);
+    assert!(views::dead_letters(home).is_empty());
+    first.stop();
+}
+
+#[test]
+fn a_projector_that_was_stopped_before_its_transaction_is_refused_and_goes_on() {
+    let home = Home::new();
+    let mut ledger = Ledger::default();
+    // With its batch in hand, it waits to fill a dictionary.
+    let first = stopped_at(&home, "INSERT", "actors", &mut ledger);
+    let second = projector(&home);
+    verify::log_and_views(&home, &ledger);
+    assert_eq!(said(&first.process, REFUSED), 0);
+    goes_on(&home, first, second, REFUSED, &mut ledger);
+}
+
+#[test]
+fn a_projector_that_was_stopped_in_its_transaction_loses_it_and_goes_on() {
+    at_once(["INSERT", "COPY"], |statement| {
+        let home = Home::new();
+        let mut ledger = Ledger::default();
+        // Its positions are moved in the transaction that is open.
+        let first = stopped_at(&home, statement, "events", &mut ledger);
+        let second = projector(&home);
+        verify::log_and_views(&home, &ledger);
+        goes_on(&home, first, second, "waiting to try again", &mut ledger);
+    });
+}
+
+#[test]
+fn a_projector_that_is_stopped_at_any_point_for_ever_is_replaced() {
+    let points = [
+        "projector:before-transaction",
+        "projector:after-positions",
+        "projector:before-commit",
+        "projector:after-commit",
+    ];
+    at_once(points, |point| {
+        let home = Home::new();
+        let mut ledger = Ledger::default();
+        let mut first = Server::start_command(home.serve("projector,relay").env("ANNALS_CRASH_POINT", point));
+        Load::of(&home, 1, 300, &mut ledger);
+        first.process.stderr_line(|line| line == format!("crash point {point}"));
+        first.process.signal("STOP");
+        let second = projector(&home);
+        verify::log_and_views(&home, &ledger);
+        let third = projector(&home);
+        // What it still does outside of the thread that is held does no harm either.
+        first.process.signal("CONT");
+        Load::of(&home, 2, 300, &mut ledger);
+        first.process.kill();
+        verify::log_and_views(&home, &ledger);
+        second.stop();
+        third.stop();
+    });
+}
