@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def pytest_configure(config):
     if not os.access(binary, os.X_OK) or not Path(binary).is_file():
         raise pytest.UsageError(f"ANNALS_BIN is {binary}, which is not a program. {hint}")
     config.annals_binary = Path(binary).resolve()
+    # Whoever ends the run ends its servers too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):
