@@ -4,6 +4,7 @@
 //! database or log that is down is not a bad record: the projector waits, with backoff, and says so. A log that is
 //! not the one it folded stops it, with the reason.
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use annals_bus::{
     BusError, Consumer, Delivery, Partition, ReadLimit, RevocationGuard, StartPositions, StoredRecord,
 };
 use annals_schemas::{DecodeError, Event, Registry, codec, registry};
-use annals_store::ViewStore;
 use annals_store::generations::{self, Generation, State as GenerationState};
+use annals_store::{StoreError, ViewStore};
 use annals_views::View;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
@@ -165,6 +166,7 @@ impl<V: View> Projector<V> {
         let settle = tokio::time::sleep(SETTLE_AFTER);
         tokio::pin!(settle);
         let mut settled = false;
+        let mut folded: HashMap<Partition, u64> = HashMap::new();
         self.report.begun();
         loop {
             tokio::select! {
@@ -175,6 +177,7 @@ impl<V: View> Projector<V> {
                         let reached: Vec<_> = batches.iter().flat_map(Batch::reaches).collect();
                         self.told_when_slow(folder.fold_all(batches)).await?;
                         progress.folded(&reached);
+                        folded.extend(reached);
                         settled = false;
                         settle.as_mut().reset(tokio::time::Instant::now() + SETTLE_AFTER);
                         pause.reset();
@@ -193,6 +196,7 @@ impl<V: View> Projector<V> {
                     if now != Some(active) {
                         return Ok(Exit::Switched);
                     }
+                    self.look_behind(store, active, &folded).await?;
                 }
                 () = &mut settle, if !settled => {
                     store.settle().await?;
@@ -205,6 +209,25 @@ impl<V: View> Projector<V> {
 }
 
 impl<V: View> Projector<V> {
+    /// Looks whether the database still has what was folded. One that crashed may have lost its last transactions; where
+    /// no further record comes, no compare-and-set would notice.
+    async fn look_behind(
+        &self,
+        store: &Arc<dyn ViewStore>,
+        active: Generation,
+        folded: &HashMap<Partition, u64>,
+    ) -> Result<()> {
+        let stored = store.positions().await?;
+        let stands = |(partition, next): (&Partition, &u64)| {
+            stored.iter().any(|position| position.partition == *partition && position.next_offset >= *next)
+        };
+        if folded.iter().all(stands) {
+            return Ok(());
+        }
+        tracing::warn!(view = V::NAME, "the database has lost what was folded last; folding it again");
+        Err(StoreError::Fenced(self.engine.database.place(V::NAME, active.number)).into())
+    }
+
     /// Waits for a batch, and says so when it takes long: a database that is gone without a word is noticed late.
     async fn told_when_slow(&self, fold: impl Future<Output = Result<()>>) -> Result<()> {
         tokio::pin!(fold);
