@@ -242,8 +242,6 @@ impl PostgresDb {
         layout::lay_out(self, &schema, &place, tables).await?;
         let settings = [
             ("statement_timeout", WRITE_TIMEOUT),
-            // A view is a cache: after a crash of the server, rows and positions go back together.
-            ("synchronous_commit", "off"),
             // A batch's keys are few beside the table's rows, but the planner does not know that of a new table.
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),

@@ -18,7 +18,7 @@ use annals_bus::record::MAX_RECORD_BYTES;
 use annals_bus::{Bus, BusError, Partition, Position, ReadLimit, Record, StoredRecord};
 use annals_store::crash;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 
 use super::mark::Mark;
 use super::note::{Chunk, Note};
@@ -314,6 +314,9 @@ impl<'a> TopicCopy<'a> {
                 return Err(CopyError::OtherWriter { partition, expected: *expected, found: offset });
             }
             *expected += 1;
+            if is_delicate(&record) {
+                self.compare(&partition, &StoredRecord { offset, ..record.clone() }).await?;
+            }
             placed.push((record, (partition.number, offset)));
         }
         self.landed(from, placed);
@@ -403,6 +406,13 @@ fn check_sizes(partition: &Partition, records: &[StoredRecord]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether an engine may not keep a record as it is: names of Kafka's headers end at a zero byte, and a text with a time
+/// has four digits for the year. Foreign producers that take microseconds for milliseconds have later ones.
+fn is_delicate(record: &StoredRecord) -> bool {
+    !(0..=9_999).contains(&record.recorded_at.year())
+        || record.headers.iter().any(|(name, _)| name.contains('\0'))
 }
 
 /// The same record in memory of its own.

@@ -30,6 +30,9 @@ pub(super) const CONNECTIONS: u32 = LANES as u32 + 2;
 /// How long a fence may stand between two statements: a rebuild folds the rest of the log meanwhile.
 const FENCE_IDLE: &str = "SET LOCAL idle_in_transaction_session_timeout = '10min'";
 
+/// How a batch begins. A view is a cache: after a crash of the server, its rows and positions go back together.
+const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+
 /// One generation of one view in its own schema.
 pub struct PostgresViewStore {
     pool: PgPool,
@@ -43,7 +46,7 @@ impl PostgresViewStore {
     }
 
     async fn transaction(&self) -> Result<PostgresViewTransaction> {
-        let tx = self.pool.begin().await.during(&self.place, "begin a batch")?;
+        let tx = self.pool.begin_with(BEGIN).await.during(&self.place, "begin a batch")?;
         Ok(PostgresViewTransaction { place: self.place.clone(), tx })
     }
 }

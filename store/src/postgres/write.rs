@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use sqlx::postgres::PgPool;
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::values::{arrays, unnest};
 use crate::dictionary::Key;
@@ -134,12 +134,9 @@ pub(super) async fn dictionary_ids(
         if missing.is_empty() {
             continue;
         }
-        let mut tx = pool.begin().await?;
-        // Rows of a view may be lost with their position when the server crashes. These may not: whoever knows an id goes
-        // on using it.
-        tx.execute("SET LOCAL synchronous_commit = on").await?;
-        insert(&mut tx, dictionary, &missing, OnConflict::Keep).await?;
-        tx.commit().await?;
+        // Durable at once, unlike a batch: whoever knows an id goes on using it.
+        let mut connection = pool.acquire().await?;
+        insert(&mut connection, dictionary, &missing, OnConflict::Keep).await?;
         // Another statement, so that it sees those that another writer added meanwhile.
         look_up(pool, dictionary, &missing, found).await?;
     }
