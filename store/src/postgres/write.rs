@@ -137,6 +137,7 @@ pub(super) async fn dictionary_ids(
         // Durable at once, unlike a batch: whoever knows an id goes on using it.
         let mut connection = pool.acquire().await?;
         insert(&mut connection, dictionary, &missing, OnConflict::Keep).await?;
+        drop(connection);
         // Another statement, so that it sees those that another writer added meanwhile.
         look_up(pool, dictionary, &missing, found).await?;
     }
