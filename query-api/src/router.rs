@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use annals_views::audit_log::Totals;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -22,6 +23,8 @@ pub(crate) struct App {
     pub(crate) readiness: Readiness,
     /// Requests that may be worked on now.
     pub(crate) permits: Semaphore,
+    /// Totals that were counted already.
+    pub(crate) totals: Totals,
 }
 
 /// Everything over HTTP. The log's end as it is now is what `/readyz` waits for.
@@ -31,7 +34,7 @@ pub fn router(state: ApiState) -> Router {
     observe::describe();
     metrics_page::describe();
     let permits = Semaphore::new(state.settings.max_concurrent_requests.clamp(1, Semaphore::MAX_PERMITS));
-    let app = Arc::new(App { state, readiness: Readiness::default(), permits });
+    let app = Arc::new(App { state, readiness: Readiness::default(), permits, totals: Totals::default() });
     if let Ok(runtime) = Handle::try_current() {
         // Without a runtime, or when the log cannot be read just now, the first question to `/readyz` does it.
         let app = Arc::clone(&app);

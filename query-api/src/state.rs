@@ -94,6 +94,10 @@ pub struct ApiSettings {
     pub tls: bool,
     /// Whether the dialects are answered here, or only health and metrics.
     pub dialects: bool,
+    /// Requests of one customer to one endpoint of santaba in a minute, over all processes.
+    pub rate_limit: u32,
+    /// How far a client of santaba may page: offset and size together, in versions 2 and 3.
+    pub audit_page_limit: u64,
 }
 
 impl Default for ApiSettings {
@@ -103,6 +107,8 @@ impl Default for ApiSettings {
             max_concurrent_requests: 64,
             tls: false,
             dialects: true,
+            rate_limit: 6_000,
+            audit_page_limit: 10_000,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::changes::POLL_INTERVAL;
 use crate::error::Context;
 use crate::generations::{self, Generation, State};
 use crate::sql::{Pool, sql};
-use crate::view_store::{StoredPosition, stored_positions};
+use crate::view_store::{StoredPosition, stored_incarnations, stored_positions};
 use crate::{ControlDb, Database, Place, Result, StoreError, Table};
 
 /// A generation, open for reading.
@@ -35,6 +35,14 @@ impl GenerationReader {
     /// When the view cannot be read.
     pub async fn positions(&self) -> Result<Vec<StoredPosition>> {
         stored_positions(&self.pool, &self.place).await
+    }
+
+    /// The incarnation of each topic that this generation was folded from.
+    ///
+    /// # Errors
+    /// When the view cannot be read.
+    pub async fn incarnations(&self) -> Result<Vec<(String, uuid::Uuid)>> {
+        stored_incarnations(&self.pool, &self.place).await
     }
 
     /// Records that this generation could not decode.

@@ -19,7 +19,7 @@ use crate::sql::{Connection, Pool, sqlite_arguments as arguments};
 use crate::table::{Column, ColumnKind, OnConflict, Rows, Table, Value};
 use crate::view_store::{
     Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, keep_dead_letters,
-    stored_dead_letters, stored_positions,
+    stored_dead_letters, stored_incarnations, stored_positions,
 };
 use crate::{Place, Result, StoreError, address};
 
@@ -214,14 +214,7 @@ impl ViewStore for SqliteViewStore {
     }
 
     async fn incarnations(&self) -> Result<Vec<(String, Uuid)>> {
-        let rows = sqlx::query("SELECT substr(key, 13), value FROM marks WHERE key LIKE 'incarnation:%'")
-            .fetch_all(&self.writer)
-            .await
-            .during(&self.path, "read the incarnations")?;
-        rows.iter()
-            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-            .collect::<Result<_, sqlx::Error>>()
-            .during(&self.path, "read the incarnations")
+        stored_incarnations(&Pool::Sqlite(self.writer.clone()), &Place::from(&self.path)).await
     }
 
     async fn bind_incarnation(&self, topic: &str, incarnation: Uuid) -> Result<()> {
@@ -318,9 +311,9 @@ impl ViewTransaction for SqliteViewTransaction {
         Connection::Sqlite(&mut self.tx)
     }
 
-    async fn write(&mut self, table: &'static Table, rows: &Rows, on_conflict: OnConflict) -> Result<()> {
+    async fn write(&mut self, table: &'static Table, rows: &Rows, on_conflict: OnConflict) -> Result<u64> {
         if rows.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         insert(&mut self.tx, table, rows, on_conflict).await.during(&self.path, "write rows")
     }
@@ -347,7 +340,7 @@ impl ViewTransaction for SqliteViewTransaction {
     }
 }
 
-/// Writes rows with as few statements as the engine's limits allow.
+/// Writes rows with as few statements as the engine's limits allow. Gives the number of rows that were added or changed.
 ///
 /// # Errors
 /// What the database says.
@@ -356,10 +349,11 @@ pub async fn insert(
     table: &'static Table,
     rows: &Rows,
     on_conflict: OnConflict,
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let rows_per_statement = (MAX_BOUND_VALUES / rows.width()).max(1);
     let whole = rows_per_statement * rows.width();
     let whole_sql: Arc<str> = table.sqlite_insert(rows_per_statement, on_conflict).into();
+    let mut written = 0;
     let mut chunks = rows.chunks(rows_per_statement);
     let mut next = chunks.next().map(|chunk| (chunk.len(), arguments(chunk.iter())));
     while let Some((len, bound)) = next {
@@ -373,10 +367,10 @@ pub async fn insert(
         // The engine works on a thread of its own: the next chunk is made ready meanwhile.
         let prepare_next = async { chunks.next().map(|chunk| (chunk.len(), arguments(chunk.iter()))) };
         let (done, prepared) = tokio::join!(query.execute(&mut *connection), prepare_next);
-        done?;
+        written += done?.rows_affected();
         next = prepared;
     }
-    Ok(())
+    Ok(written)
 }
 
 async fn fill_dictionary(

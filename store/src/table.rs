@@ -246,6 +246,8 @@ pub enum OnConflict {
     Keep,
     /// Take these columns from the new row.
     Update(&'static [&'static str]),
+    /// Add these columns to those of the row that is there. The rows of one write have different keys.
+    Add(&'static [&'static str]),
 }
 
 /// Rows on their way into one table, flat.
@@ -309,8 +311,10 @@ impl Table {
                 format!("{} {}{null}", column.name, sqlite_type(column.kind))
             })
             .collect();
+        let (key, kind) =
+            if self.is_keyed() { ("PRIMARY KEY", "STRICT, WITHOUT ROWID") } else { ("UNIQUE", "STRICT") };
         let mut statements = vec![format!(
-            "CREATE TABLE {} (\n  {},\n  UNIQUE ({})\n) STRICT",
+            "CREATE TABLE {} (\n  {},\n  {key} ({})\n) {kind}",
             self.name,
             columns.join(",\n  "),
             self.unique.join(", ")
@@ -332,19 +336,34 @@ impl Table {
         let names: Vec<&str> = self.written_columns().map(|column| column.name).collect();
         let row = format!("({})", vec!["?"; names.len()].join(","));
         let values = vec![row.as_str(); rows].join(",");
-        let conflict = match on_conflict {
-            OnConflict::Keep => "DO NOTHING".to_owned(),
-            OnConflict::Update(columns) => {
-                let set: Vec<String> = columns.iter().map(|c| format!("{c} = excluded.{c}")).collect();
-                format!("DO UPDATE SET {}", set.join(", "))
-            }
-        };
         format!(
-            "INSERT INTO {} ({}) VALUES {values} ON CONFLICT ({}) {conflict}",
+            "INSERT INTO {} ({}) VALUES {values} ON CONFLICT ({}) {}",
             self.name,
             names.join(", "),
-            self.unique.join(", ")
+            self.unique.join(", "),
+            self.conflict(on_conflict)
         )
+    }
+
+    /// What follows `ON CONFLICT (…)`.
+    pub(crate) fn conflict(&self, on_conflict: OnConflict) -> String {
+        let set = |columns: &[&str], value: &dyn Fn(&str) -> String| {
+            let set: Vec<String> =
+                columns.iter().map(|column| format!("{column} = {}", value(column))).collect();
+            format!("DO UPDATE SET {}", set.join(", "))
+        };
+        match on_conflict {
+            OnConflict::Keep => "DO NOTHING".to_owned(),
+            OnConflict::Update(columns) => set(columns, &|column| format!("excluded.{column}")),
+            OnConflict::Add(columns) => {
+                set(columns, &|column| format!("{}.{column} + excluded.{column}", self.name))
+            }
+        }
+    }
+
+    /// Whether rows have no number of their own: the unique key is all that names one.
+    fn is_keyed(&self) -> bool {
+        !self.columns.iter().any(|column| matches!(column.kind, ColumnKind::RowId | ColumnKind::RowNumber))
     }
 }
 

@@ -131,7 +131,8 @@ pub trait ViewTransaction: Send {
     fn connection(&mut self) -> Connection<'_>;
 
     /// Writes rows in bulk.
-    async fn write(&mut self, table: &'static Table, rows: &Rows, on_conflict: OnConflict) -> Result<()>;
+    /// Gives the number of rows that were added or changed.
+    async fn write(&mut self, table: &'static Table, rows: &Rows, on_conflict: OnConflict) -> Result<u64>;
 
     /// Keeps records that could not be decoded.
     async fn write_dead_letters(&mut self, letters: &[DeadLetter]) -> Result<()>;
@@ -144,6 +145,24 @@ pub trait ViewTransaction: Send {
 
     /// Makes it all durable at once.
     async fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// The incarnation of each topic that a generation was folded from.
+pub(crate) async fn stored_incarnations<'e>(
+    on: impl Into<On<'e>>,
+    place: &Place,
+) -> Result<Vec<(String, Uuid)>> {
+    let rows = sql("SELECT substr(key, 13), value FROM marks WHERE key LIKE 'incarnation:%'")
+        .fetch_all(on)
+        .await
+        .during(place, "read the incarnations")?;
+    rows.iter()
+        .map(|row| {
+            let id: Vec<u8> = row.get(1)?;
+            Ok((row.get(0)?, Uuid::from_slice(&id).map_err(|error| sqlx::Error::Decode(error.into()))?))
+        })
+        .collect::<Result<_, sqlx::Error>>()
+        .during(place, "read the incarnations")
 }
 
 /// The positions that a generation holds, in order.

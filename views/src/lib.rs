@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit_log;
+pub mod filter;
 pub mod logged_on_users;
 pub mod view;
 

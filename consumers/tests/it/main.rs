@@ -5,6 +5,7 @@ mod copy;
 mod dump;
 mod engines;
 mod events;
+mod filters;
 mod fold;
 mod kafka;
 mod lost_file;

@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use annals_access::{Customer, Permission};
 use annals_views::address;
-use annals_views::audit_log::query::{MAX_FILTER_VALUES, page};
-use annals_views::audit_log::{AuditEvent, AuditQuery, Direction, Fields, Order, Scope, SortKey};
+use annals_views::audit_log::query::MAX_FILTER_VALUES;
+use annals_views::audit_log::{
+    AuditEvent, AuditField, AuditQuery, Direction, Fields, Order, Scope, SortKey, page,
+};
+use annals_views::filter::{Case, Filter, Test, TimeRange};
 use chrono_tz::Tz;
 use serde::Serialize;
 use uuid::Uuid;
@@ -69,25 +72,46 @@ fn audit_query(
     let limit = parameters.integer("max_results")?.unwrap_or(DEFAULT_RESULTS);
     Ok(AuditQuery {
         scope,
-        start: range.start,
-        end: range.end,
-        accounts: filter(parameters, "accounts")?,
-        customers: filter(parameters, "affected_customers")?.map(|names| ids_of(&names, customers)),
-        addresses: filter(parameters, "source_ips")?.map(|texts| addresses_of(&texts)),
-        actions: filter(parameters, "action_types")?,
-        entity_types: filter(parameters, "entity_types")?,
-        entities: filter(parameters, "portal_entity_ids")?,
-        event_ids: filter(parameters, "audit_event_id")?.map(|texts| event_ids_of(&texts)),
+        filter: audit_filter(parameters, customers, TimeRange { start: range.start, end: range.end })?,
         fields: Fields::Summary,
         customer_order: by_name(customers),
-        order: order(&filter(parameters, "orderby")?.unwrap_or_default())?,
+        order: order(&list(parameters, "orderby")?.unwrap_or_default())?,
         offset: parameters.integer("offset_results")?.unwrap_or_default(),
         limit: u32::try_from(limit).map_or(MAX_RESULTS, |limit| limit.min(MAX_RESULTS)),
+        within: None,
+        after: None,
     })
 }
 
+/// All of the filters that the request has.
+fn audit_filter(
+    parameters: &Parameters,
+    customers: &[Customer],
+    range: TimeRange,
+) -> Result<Filter<AuditField>, PapiError> {
+    use AuditField as F;
+    let texts = |name, field, case| {
+        let list = list(parameters, name)?;
+        Ok(list.map(|texts| Filter::Is(field, Test::Texts(case, texts))))
+    };
+    let ids = list(parameters, "affected_customers")?.map(|names| ids_of(&names, customers));
+    let addresses = list(parameters, "source_ips")?.map(|texts| addresses_of(&texts));
+    let event_ids = list(parameters, "audit_event_id")?.map(|texts| event_ids_of(&texts));
+    let given = [
+        (range != TimeRange::default()).then_some(Filter::Is(F::At, Test::Time(range))),
+        texts("accounts", F::AnyAccount, Case::Folded)?,
+        ids.map(|ids| Filter::Is(F::Customer, Test::Ids(ids))),
+        addresses.map(|list| Filter::Is(F::Address, Test::Addresses(list))),
+        texts("action_types", F::Action, Case::Exact)?,
+        texts("entity_types", F::EntityType, Case::Exact)?,
+        texts("portal_entity_ids", F::Entity, Case::Exact)?,
+        event_ids.map(|ids| Filter::Is(F::EventId, Test::Ids(ids))),
+    ];
+    Ok(Filter::all(given.into_iter().flatten()))
+}
+
 /// A list that is not longer than the view takes.
-fn filter(parameters: &Parameters, name: &str) -> Result<Option<Vec<String>>, PapiError> {
+fn list(parameters: &Parameters, name: &str) -> Result<Option<Vec<String>>, PapiError> {
     let values = parameters.list(name);
     if values.as_ref().is_some_and(|values| values.len() > MAX_FILTER_VALUES) {
         let text = format!("parameter `{name}` lists more than {MAX_FILTER_VALUES} values");
@@ -234,10 +258,7 @@ mod tests {
     fn without_parameters_nothing_is_filtered_and_the_newest_come_first() {
         let query = query("").unwrap();
         assert_eq!((query.limit, query.offset, query.order.len()), (1_000, 0, 0));
-        assert_eq!((query.start, query.end), (None, None));
-        assert!(query.accounts.is_none() && query.customers.is_none() && query.addresses.is_none());
-        assert!(query.actions.is_none() && query.entity_types.is_none() && query.entities.is_none());
-        assert!(query.event_ids.is_none());
+        assert_eq!(query.filter, Filter::Everything);
     }
 
     #[test]
@@ -259,9 +280,12 @@ mod tests {
     #[test]
     fn values_that_cannot_match_leave_an_empty_filter_not_none() {
         let query = query("affected_customers=nobody&source_ips=host,1.2.3&audit_event_id=1,x-y").unwrap();
-        assert_eq!(query.customers, Some(vec![]));
-        assert_eq!(query.addresses, Some(vec![]));
-        assert_eq!(query.event_ids, Some(vec![]));
+        let nothing = [
+            Filter::Is(AuditField::Customer, Test::Ids(vec![])),
+            Filter::Is(AuditField::Address, Test::Addresses(vec![])),
+            Filter::Is(AuditField::EventId, Test::Ids(vec![])),
+        ];
+        assert_eq!(query.filter, Filter::All(nothing.into()));
     }
 
     #[test]
@@ -272,9 +296,13 @@ mod tests {
             "affected_customers=ACME@example.com&source_ips=::ffff:10.0.0.1,::1&audit_event_id={id},{dashed}"
         ))
         .unwrap();
-        assert_eq!(query.customers, Some(vec![Uuid::from_u128(1)]));
-        assert_eq!(query.addresses.unwrap().len(), 2);
-        assert_eq!(query.event_ids, Some(vec![Uuid::try_parse(id).unwrap(); 2]));
+        let addresses = ["::ffff:10.0.0.1", "::1"].map(|address| address::parse(address).unwrap());
+        let filters = [
+            Filter::Is(AuditField::Customer, Test::Ids(vec![Uuid::from_u128(1)])),
+            Filter::Is(AuditField::Address, Test::Addresses(addresses.into())),
+            Filter::Is(AuditField::EventId, Test::Ids(vec![Uuid::try_parse(id).unwrap(); 2])),
+        ];
+        assert_eq!(query.filter, Filter::All(filters.into()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgPool;
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::{Postgres, Transaction};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::sql::{Connection, Pool};
 use crate::table::{OnConflict, Rows, Table};
 use crate::view_store::{
     Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, keep_dead_letters,
-    stored_dead_letters, stored_positions,
+    stored_dead_letters, stored_incarnations, stored_positions,
 };
 use crate::{Place, Result, StoreError};
 
@@ -58,17 +58,7 @@ impl ViewStore for PostgresViewStore {
     }
 
     async fn incarnations(&self) -> Result<Vec<(String, Uuid)>> {
-        let rows = sqlx::query("SELECT substr(key, 13), value FROM marks WHERE key LIKE 'incarnation:%'")
-            .fetch_all(&self.pool)
-            .await
-            .during(&self.place, "read the incarnations")?;
-        rows.iter()
-            .map(|row| {
-                let id = Uuid::from_slice(row.try_get(1)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
-                Ok((row.try_get(0)?, id))
-            })
-            .collect::<Result<_, sqlx::Error>>()
-            .during(&self.place, "read the incarnations")
+        stored_incarnations(&Pool::Postgres(self.pool.clone()), &self.place).await
     }
 
     async fn bind_incarnation(&self, topic: &str, incarnation: Uuid) -> Result<()> {
@@ -162,9 +152,9 @@ impl ViewTransaction for PostgresViewTransaction {
         Connection::Postgres(&mut self.tx)
     }
 
-    async fn write(&mut self, table: &'static Table, rows: &Rows, on_conflict: OnConflict) -> Result<()> {
+    async fn write(&mut self, table: &'static Table, rows: &Rows, on_conflict: OnConflict) -> Result<u64> {
         if rows.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         answered(write::rows(&mut self.tx, table, rows, on_conflict)).await.during(&self.place, "write rows")
     }

@@ -26,19 +26,23 @@ pub(super) async fn rows(
     table: &'static Table,
     rows: &Rows,
     on_conflict: OnConflict,
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
+    let mut written = 0;
     let mut piece: Vec<&[Value]> = Vec::new();
     let mut bytes = 0;
     for row in rows.chunks(1) {
         piece.push(row);
         bytes += row.iter().map(size).sum::<usize>();
         if piece.len() == ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
-            write_piece(connection, table, &piece, on_conflict).await?;
+            written += write_piece(connection, table, &piece, on_conflict).await?;
             piece.clear();
             bytes = 0;
         }
     }
-    if piece.is_empty() { Ok(()) } else { write_piece(connection, table, &piece, on_conflict).await }
+    if !piece.is_empty() {
+        written += write_piece(connection, table, &piece, on_conflict).await?;
+    }
+    Ok(written)
 }
 
 /// What may be long.
@@ -55,9 +59,9 @@ async fn write_piece(
     table: &Table,
     rows: &[&[Value]],
     on_conflict: OnConflict,
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     match on_conflict {
-        OnConflict::Keep => insert(connection, table, rows, on_conflict).await,
+        OnConflict::Keep | OnConflict::Add(_) => insert(connection, table, rows, on_conflict).await,
         OnConflict::Update(columns) => {
             insert(connection, table, &merge(table, rows, columns), on_conflict).await
         }
@@ -98,26 +102,20 @@ async fn insert<R: AsRef<[Value]>>(
     table: &Table,
     rows: &[R],
     on_conflict: OnConflict,
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let columns: Vec<&Column> = table.written_columns().collect();
     let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
-    let conflict = match on_conflict {
-        OnConflict::Keep => "DO NOTHING".to_owned(),
-        OnConflict::Update(columns) => {
-            let set: Vec<String> = columns.iter().map(|c| format!("{c} = excluded.{c}")).collect();
-            format!("DO UPDATE SET {}", set.join(", "))
-        }
-    };
     let sql = format!(
-        "INSERT INTO {} ({}) SELECT {} ON CONFLICT ({}) {conflict}",
+        "INSERT INTO {} ({}) SELECT {} ON CONFLICT ({}) {}",
         table.name,
         names.join(", "),
         unnest(&columns),
         table.unique.join(", "),
+        table.conflict(on_conflict),
     );
     let arguments = arrays(&columns, rows.len(), |row, column| &rows[row].as_ref()[column])?;
-    sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await?;
-    Ok(())
+    let done = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await?;
+    Ok(done.rows_affected())
 }
 
 /// Ids of dictionary keys, adding those that are new. The keys come sorted, so that two writers never wait for each other

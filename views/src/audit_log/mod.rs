@@ -3,9 +3,16 @@
 //! Texts that repeat (who, what, from where, to what) stand in dictionaries, so that the row and each index entry is
 //! a few integers.
 
+mod actions;
+mod condition;
+mod counts;
+pub mod feed;
 pub mod fold;
 pub mod query;
+mod resolve;
+mod search;
 mod statement;
+mod totals;
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -19,10 +26,19 @@ use annals_store::{Column, ColumnKind, Index, OnConflict, Rows, Table, Value, Vi
 use uuid::Uuid;
 
 use crate::Result;
+use crate::filter::fold as fold_case;
 use crate::view::{Dedup, LogEvent, View, clean_name};
+use counts::Counted;
 use fold::{Action, Actor, AuditRow};
 
-pub use query::{AuditEvent, AuditQuery, Direction, Fields, Order, Scope, SortKey};
+pub use condition::AuditField;
+pub use counts::COUNTS;
+pub use feed::{Feed, feed};
+pub use query::{
+    AuditEvent, AuditQuery, CountedPage, Direction, Fields, LogPositions, Order, RowKey, Scope, SortKey,
+    counted_page, find, page, placed_page,
+};
+pub use totals::Totals;
 
 /// The audit log.
 pub enum AuditLog {}
@@ -69,20 +85,28 @@ pub const ACTIONS: Table = Table {
     indexes: &[],
 };
 
-/// From where.
+/// From where. `shown` is the address as texts are compared with it.
 pub const ADDRESSES: Table = Table {
     name: "addresses",
-    columns: &[Column::new("id", ColumnKind::RowId), Column::new("address", ColumnKind::Address)],
+    columns: &[
+        Column::new("id", ColumnKind::RowId),
+        Column::new("address", ColumnKind::Address),
+        Column::new("shown", ColumnKind::Text),
+    ],
     unique: &["address"],
     indexes: &[],
 };
 
-/// To what.
+/// To what. `entity_key` is the id as filters compare it: without case.
 pub const ENTITIES: Table = Table {
     name: "entities",
-    columns: &[Column::new("id", ColumnKind::RowId), Column::new("entity", ColumnKind::Text)],
+    columns: &[
+        Column::new("id", ColumnKind::RowId),
+        Column::new("entity", ColumnKind::Text),
+        Column::new("entity_key", ColumnKind::Text),
+    ],
     unique: &["entity"],
-    indexes: &[],
+    indexes: &[Index { name: "entities_by_key", columns: &["entity_key"] }],
 };
 
 /// Where in the log.
@@ -98,7 +122,8 @@ pub const PARTITIONS: Table = Table {
 };
 
 /// One row per event. `at` is the time that is shown; `claimed_at` is the event's own where that one is from the
-/// future. Every index begins with the customer and ends with the time, as every question does.
+/// future; `search` is what searches look through. Indexes begin with the customer and end with the time, as questions
+/// do; one follows the log, for the feed and for what came since.
 pub const EVENTS: Table = Table {
     name: "events",
     columns: &[
@@ -113,6 +138,7 @@ pub const EVENTS: Table = Table {
         Column::nullable("address", ColumnKind::DictionaryId),
         Column::nullable("entity", ColumnKind::DictionaryId),
         Column::new("description", ColumnKind::Text),
+        Column::new("search", ColumnKind::Text),
         Column::nullable("sign_in", ColumnKind::Text),
         Column::new("misplaced", ColumnKind::SmallInteger),
         Column::new("partition", ColumnKind::DictionaryId),
@@ -124,12 +150,14 @@ pub const EVENTS: Table = Table {
         Index { name: "events_by_actor", columns: &["customer", "actor", "at"] },
         Index { name: "events_by_action", columns: &["customer", "action", "at"] },
         Index { name: "events_by_address", columns: &["customer", "address", "at"] },
+        Index { name: "events_by_position", columns: &["partition", "\"offset\""] },
     ],
 };
 
 /// A batch, ready to be written.
 pub struct Prepared {
     rows: Rows,
+    counted: Vec<Counted>,
 }
 
 impl View for AuditLog {
@@ -137,7 +165,7 @@ impl View for AuditLog {
     type Prepared = Prepared;
 
     const NAME: &'static str = "audit_log";
-    const VERSION: i64 = 2;
+    const VERSION: i64 = 3;
     const DEDUP: Dedup = Dedup::RowKey;
 
     fn topics() -> &'static [Topic] {
@@ -145,7 +173,7 @@ impl View for AuditLog {
     }
 
     fn tables() -> &'static [&'static Table] {
-        &[&CUSTOMERS, &ACTORS, &ACTIONS, &ADDRESSES, &ENTITIES, &PARTITIONS, &EVENTS]
+        &[&CUSTOMERS, &ACTORS, &ACTIONS, &ADDRESSES, &ENTITIES, &PARTITIONS, &EVENTS, &COUNTS]
     }
 
     fn fold(batch: Vec<LogEvent>) -> Vec<AuditRow> {
@@ -158,15 +186,16 @@ impl View for AuditLog {
 
     async fn prepare(store: &dyn ViewStore, folded: Vec<AuditRow>) -> Result<Prepared> {
         let mut ids = Ids::resolve(store, &folded).await?;
-        let mut rows = Rows::new(&EVENTS);
+        let mut prepared = Prepared { rows: Rows::new(&EVENTS), counted: Vec::with_capacity(folded.len()) };
         for row in folded {
-            rows.push(ids.row(row));
+            ids.push(row, &mut prepared);
         }
-        Ok(Prepared { rows })
+        Ok(prepared)
     }
 
     async fn apply(tx: &mut dyn ViewTransaction, prepared: Prepared) -> Result<()> {
-        tx.write(&EVENTS, &prepared.rows, OnConflict::Keep).await
+        let written = tx.write(&EVENTS, &prepared.rows, OnConflict::Keep).await?;
+        counts::count(tx, prepared.counted, written).await
     }
 }
 
@@ -194,25 +223,36 @@ impl Ids {
         })
     }
 
-    /// The row's values. The iterators have one id for each row that has such a key: they were made from the rows.
-    fn row(&mut self, row: AuditRow) -> [Value; 14] {
-        let id = |ids: &mut std::vec::IntoIter<i64>| Value::from(ids.next());
-        [
-            id(&mut self.customers),
+    /// Adds a row. The iterators have one id for each row that has such a key: they were made from the rows.
+    fn push(&mut self, row: AuditRow, into: &mut Prepared) {
+        let id = |ids: &mut std::vec::IntoIter<i64>| ids.next().unwrap_or_default();
+        let counted = Counted {
+            customer: id(&mut self.customers),
+            partition: id(&mut self.partitions),
+            action: id(&mut self.actions),
+            actor: id(&mut self.actors),
+            at: row.at,
+            offset: row.offset.cast_signed(),
+        };
+        let search = search::text(&row.description, &row.actor.account, row.address);
+        into.rows.push([
+            counted.customer.into(),
             row.event_id.into(),
             row.at.into(),
             row.claimed_at.into(),
             row.recorded_at.into(),
-            id(&mut self.actors),
-            id(&mut self.actions),
-            if row.address.is_some() { id(&mut self.addresses) } else { Value::Null },
-            if row.entity.is_some() { id(&mut self.entities) } else { Value::Null },
+            counted.actor.into(),
+            counted.action.into(),
+            row.address.map(|_| id(&mut self.addresses)).into(),
+            row.entity.map(|_| id(&mut self.entities)).into(),
             row.description.into(),
+            search.into(),
             row.sign_in.into(),
             i64::from(row.misplaced).into(),
-            id(&mut self.partitions),
-            row.offset.cast_signed().into(),
-        ]
+            counted.partition.into(),
+            counted.offset.into(),
+        ]);
+        into.counted.push(counted);
     }
 }
 
@@ -242,7 +282,7 @@ fn customer_key(customer: Uuid) -> Key {
 }
 
 fn entity_key(entity: &str) -> Key {
-    vec![entity.into()]
+    vec![entity.into(), account_key(entity).into()]
 }
 
 fn actor_key(actor: &Actor) -> Key {
@@ -256,9 +296,9 @@ fn actor_key(actor: &Actor) -> Key {
     ]
 }
 
-/// An account as filters compare it: without case. Lower case can be longer than what it was made from.
+/// A name as filters compare it: without case. Small letters can be longer than what they were made from.
 pub(crate) fn account_key(account: &str) -> String {
-    clean_name(&account.to_lowercase())
+    clean_name(&fold_case(account))
 }
 
 fn action_key(action: &Action) -> Key {
@@ -271,7 +311,7 @@ fn action_key(action: &Action) -> Key {
 }
 
 fn address_key(address: std::net::IpAddr) -> Key {
-    vec![address.into()]
+    vec![address.into(), address.to_canonical().to_string().into()]
 }
 
 fn partition_key((topic, number): (Arc<str>, u32)) -> Key {

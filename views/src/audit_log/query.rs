@@ -5,13 +5,18 @@ use std::net::IpAddr;
 use annals_schemas::{ActorKind, Severity};
 use annals_store::error::Context;
 use annals_store::sql::{Row, sql};
-use annals_store::{Place, Pool, Transaction, Value};
+use annals_store::{GenerationReader, Partition, Place, Pool, Transaction};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::AuditLog;
+use super::actions::severity;
+use super::condition::{AuditField, Piece};
+use super::resolve::Resolved;
 use super::statement::{self, Statement};
-use super::{AuditLog, account_key};
+use super::totals::{self, Totals};
 use crate::Result;
+use crate::filter::{self, FieldValue, Filter, Test, TimeRange};
 use crate::view::View;
 
 /// Values that one filter may list; papi's parameters can bring more, and SQLite binds at most 32,766 in all.
@@ -55,6 +60,8 @@ pub enum SortKey {
     Address,
     /// Description.
     Description,
+    /// Opaque id of the sign-in; none first.
+    SignIn,
 }
 
 /// Which way rows are sorted.
@@ -78,29 +85,13 @@ pub enum Fields {
     All,
 }
 
-/// A question. Lists that are `None` do not filter; an empty list matches nothing.
+/// A question.
 #[derive(Clone, Debug)]
 pub struct AuditQuery {
     /// What the caller may see.
     pub scope: Scope,
-    /// First moment.
-    pub start: Option<DateTime<Utc>>,
-    /// Last moment.
-    pub end: Option<DateTime<Utc>>,
-    /// Accounts, in short or in full, compared without case.
-    pub accounts: Option<Vec<String>>,
-    /// Customers.
-    pub customers: Option<Vec<Uuid>>,
-    /// Addresses.
-    pub addresses: Option<Vec<IpAddr>>,
-    /// Names of actions.
-    pub actions: Option<Vec<String>>,
-    /// Types of affected objects.
-    pub entity_types: Option<Vec<String>>,
-    /// Ids of affected objects.
-    pub entities: Option<Vec<String>>,
-    /// Event ids.
-    pub event_ids: Option<Vec<Uuid>>,
+    /// Which events are asked for.
+    pub filter: Filter<AuditField>,
     /// What is wanted of each row.
     pub fields: Fields,
     /// Sort keys; none means newest first.
@@ -111,6 +102,60 @@ pub struct AuditQuery {
     pub offset: u64,
     /// Rows to give.
     pub limit: u32,
+    /// Only rows that stand before these positions of the log: what a walk saw when it began.
+    pub within: Option<LogPositions>,
+    /// Only rows that follow this one in the order by time.
+    pub after: Option<RowKey>,
+}
+
+impl AuditQuery {
+    /// The newest events that are visible.
+    #[must_use]
+    pub fn newest(scope: Scope, filter: Filter<AuditField>, limit: u32) -> Self {
+        Self {
+            scope,
+            filter,
+            fields: Fields::All,
+            order: Vec::new(),
+            customer_order: Vec::new(),
+            offset: 0,
+            limit,
+            within: None,
+            after: None,
+        }
+    }
+
+    /// The direction of an order by nothing but time.
+    pub(super) fn by_time(&self) -> Option<Direction> {
+        match self.order.as_slice() {
+            [] => Some(Direction::Descending),
+            [(SortKey::Time, direction)] => Some(*direction),
+            _ => None,
+        }
+    }
+}
+
+/// Where a row stands in the order by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowKey {
+    /// The time that is shown.
+    pub at: DateTime<Utc>,
+    /// The event.
+    pub event_id: Uuid,
+}
+
+/// The next offset of each partition. A partition that is not in it: nothing of it.
+pub type LogPositions = Vec<(Partition, u64)>;
+
+/// A page with the number of all rows that match, of one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedPage {
+    /// The rows.
+    pub events: Vec<AuditEvent>,
+    /// How many rows match, whatever the page is.
+    pub total: u64,
+    /// How far the snapshot has folded the log.
+    pub positions: LogPositions,
 }
 
 /// A row of the answer.
@@ -140,140 +185,202 @@ pub struct AuditEvent {
     pub offset: u64,
 }
 
+impl filter::Row<AuditField> for AuditEvent {
+    fn value(&self, field: AuditField) -> FieldValue<'_> {
+        use AuditField as F;
+        fn text(text: &str) -> FieldValue<'_> {
+            FieldValue::Texts(vec![text.into()])
+        }
+        match field {
+            F::EventId => FieldValue::Id(self.event_id),
+            F::Customer => FieldValue::Id(self.customer),
+            F::Actor => FieldValue::Id(self.actor),
+            F::At => FieldValue::Time(self.at),
+            F::RecordedAt => FieldValue::Time(self.recorded_at),
+            F::Account => text(&self.account),
+            F::AnyAccount => {
+                FieldValue::Texts(vec![self.account.as_str().into(), self.qualified_account.as_str().into()])
+            }
+            F::Address => FieldValue::Address(self.address),
+            F::Action => text(&self.name),
+            F::Category => text(&self.category),
+            F::Severity => text(self.severity.as_str()),
+            F::EntityType => text(&self.entity_type),
+            F::Entity => text(&self.entity_id),
+            F::Description => text(&self.description),
+            F::SignIn => text(self.sign_in.as_deref().unwrap_or_default()),
+            F::Anything => {
+                let address =
+                    self.address.map(|address| address.to_canonical().to_string()).unwrap_or_default();
+                FieldValue::Texts(vec![
+                    self.account.as_str().into(),
+                    self.description.as_str().into(),
+                    address.into(),
+                ])
+            }
+        }
+    }
+}
+
 /// Answers a question.
 ///
 /// # Errors
 /// When the view cannot be read.
 pub async fn page(readers: &Pool, query: &AuditQuery) -> Result<Vec<AuditEvent>> {
-    run(readers, query).await.during(Place::new(AuditLog::NAME), "read the audit log")
+    let read = async {
+        // One snapshot for dictionaries and rows.
+        let mut tx = readers.snapshot().await?;
+        match resolved(&mut tx, query).await? {
+            Some(found) => rows(&mut tx, query, found).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    read.await.map_err(|error| failed(READING, error))
 }
 
-async fn run(readers: &Pool, query: &AuditQuery) -> Result<Vec<AuditEvent>, sqlx::Error> {
+/// Answers a question, and says how far the log is folded in the same snapshot.
+///
+/// # Errors
+/// When the view cannot be read.
+pub async fn placed_page(
+    reader: &GenerationReader,
+    query: &AuditQuery,
+) -> Result<(Vec<AuditEvent>, LogPositions)> {
+    let read = async {
+        let mut tx = reader.pool.snapshot().await?;
+        let positions = log_positions(&mut tx).await?;
+        let events = match resolved(&mut tx, query).await? {
+            Some(found) => rows(&mut tx, query, found).await?,
+            None => Vec::new(),
+        };
+        Ok((events, positions))
+    };
+    read.await.map_err(|error| failed(READING, error))
+}
+
+/// Answers a question with the exact number of rows that match, whatever `offset`, `limit`, `within` and `after` say.
+///
+/// # Errors
+/// When the view cannot be read.
+pub async fn counted_page(
+    reader: &GenerationReader,
+    totals: &Totals,
+    query: &AuditQuery,
+) -> Result<CountedPage> {
+    let read = async {
+        let mut tx = reader.pool.snapshot().await?;
+        let positions = log_positions(&mut tx).await?;
+        let Some(found) = Resolved::of(&mut tx, &query.scope, &query.filter).await? else {
+            return Ok(CountedPage { events: Vec::new(), total: 0, positions });
+        };
+        let total = totals::total(&mut tx, totals, reader.generation.number, query, &found).await?;
+        let events = if total <= query.offset {
+            Vec::new()
+        } else {
+            match narrowed(&mut tx, query, found).await? {
+                Some(found) => rows(&mut tx, query, found).await?,
+                None => Vec::new(),
+            }
+        };
+        Ok(CountedPage { events, total, positions })
+    };
+    read.await.map_err(|error| failed(READING, error))
+}
+
+/// One event, if the caller may see it.
+///
+/// # Errors
+/// When the view cannot be read.
+pub async fn find(readers: &Pool, scope: &Scope, event_id: Uuid) -> Result<Option<AuditEvent>> {
+    let filter = Filter::Is(AuditField::EventId, Test::Ids(vec![event_id]));
+    let found = page(readers, &AuditQuery::newest(scope.clone(), filter, 1)).await?;
+    Ok(found.into_iter().next())
+}
+
+/// What is being done, in errors.
+pub(super) const READING: &str = "read the audit log";
+
+pub(super) fn failed(doing: &'static str, error: sqlx::Error) -> annals_store::StoreError {
+    match Err::<(), _>(error).during(Place::new(AuditLog::NAME), doing) {
+        Err(error) => error,
+        Ok(()) => unreachable!("an error was given"),
+    }
+}
+
+async fn resolved(tx: &mut Transaction, query: &AuditQuery) -> Result<Option<Resolved>, sqlx::Error> {
+    match Resolved::of(tx, &query.scope, &query.filter).await? {
+        Some(found) => narrowed(tx, query, found).await,
+        None => Ok(None),
+    }
+}
+
+/// What holds for this page beyond its filter.
+async fn narrowed(
+    tx: &mut Transaction,
+    query: &AuditQuery,
+    mut found: Resolved,
+) -> Result<Option<Resolved>, sqlx::Error> {
+    if let Some(positions) = &query.within {
+        let known = partition_ids(tx).await?;
+        let id =
+            |partition: &Partition| known.iter().find(|(known, _)| known == partition).map(|(_, id)| *id);
+        let ids: Vec<(i64, i64)> =
+            positions.iter().filter_map(|(p, next)| Some((id(p)?, next.cast_signed()))).collect();
+        found.add(totals::before(&ids));
+    }
+    if let Some(key) = query.after {
+        let ascending = query.by_time() == Some(Direction::Ascending);
+        let (sign, limit) = if ascending {
+            (">", TimeRange { start: Some(key.at), end: None })
+        } else {
+            ("<", TimeRange { start: None, end: Some(key.at) })
+        };
+        found.time = found.time.and(limit);
+        found.add(Piece::with(
+            format!("(events.at {sign} ? OR events.event_id > ?)"),
+            [key.at.into(), key.event_id.into()],
+        ));
+    }
+    Ok((!found.time.is_empty()).then_some(found))
+}
+
+async fn rows(
+    tx: &mut Transaction,
+    query: &AuditQuery,
+    mut found: Resolved,
+) -> Result<Vec<AuditEvent>, sqlx::Error> {
     if query.limit == 0 || query.offset > i64::MAX as u64 {
         return Ok(Vec::new());
     }
-    // One snapshot for dictionaries and rows.
-    let mut tx = readers.snapshot().await?;
-    let Some(found) = Resolved::of(&mut tx, query).await? else { return Ok(Vec::new()) };
-    let pairs = statement::existing_pairs(&mut tx, query, &found).await?;
-    let statement = Statement::of(readers.dialect(), query, &found, pairs.as_deref());
-    let rows = statement.into_sql().fetch_all(&mut tx).await?;
+    let offset = totals::locate(tx, query, &mut found).await?;
+    let pairs = statement::existing_pairs(tx, &found).await?;
+    let near;
+    let query = if offset == query.offset {
+        query
+    } else {
+        near = AuditQuery { offset, ..query.clone() };
+        &near
+    };
+    let statement = Statement::page(tx.connection().dialect(), query, &found, pairs.as_deref());
+    let rows = statement.into_sql().fetch_all(&mut *tx).await?;
     rows.iter().map(|row| read_event(row, query.fields)).collect()
 }
 
-/// The query's texts as dictionary ids. A text that no dictionary has matches nothing.
-pub(super) struct Resolved {
-    /// Customers of whom all is visible.
-    pub(super) all_of: Vec<i64>,
-    /// Customers of whom only the caller's own is.
-    pub(super) own_of: Vec<i64>,
-    /// The caller's ids, when there is anything of which only the own is visible.
-    pub(super) callers: Vec<i64>,
-    pub(super) actors: Option<Vec<i64>>,
-    pub(super) actions: Option<Vec<i64>>,
-    pub(super) addresses: Option<Vec<i64>>,
-    pub(super) entities: Option<Vec<i64>>,
+/// The partitions that rows are of.
+pub(super) async fn partition_ids(tx: &mut Transaction) -> Result<Vec<(Partition, i64)>, sqlx::Error> {
+    let rows = sql("SELECT topic, number, id FROM partitions").fetch_all(tx).await?;
+    rows.iter().map(|row| Ok((Partition::new(&row.get::<String>(0)?, row.get(1)?), row.get(2)?))).collect()
 }
 
-type Texts<'t> = &'t [String];
-
-impl Resolved {
-    /// `None` when nothing can match.
-    async fn of(tx: &mut Transaction, query: &AuditQuery) -> Result<Option<Self>, sqlx::Error> {
-        let wanted = |customer: &&Uuid| query.customers.as_ref().is_none_or(|list| list.contains(customer));
-        let wanted = |list: &[Uuid]| list.iter().filter(wanted).copied().collect::<Vec<_>>();
-        let ids = "SELECT id FROM customers WHERE customer IN";
-        let all_of = lookup(tx, ids, wanted(&query.scope.all_of)).await?;
-        let mut own_of = lookup(tx, ids, wanted(&query.scope.own_of)).await?;
-        own_of.retain(|id| !all_of.contains(id));
-        let mut callers = Vec::new();
-        if !own_of.is_empty() {
-            let (kind, id) = query.scope.caller;
-            callers = sql("SELECT id FROM actors WHERE kind = ? AND actor = ?")
-                .bind(i64::from(kind.number()))
-                .bind(id)
-                .fetch_scalars(&mut *tx)
-                .await?;
-        }
-        let mut resolved = Self {
-            all_of,
-            own_of: if callers.is_empty() { Vec::new() } else { own_of },
-            callers,
-            actors: None,
-            actions: None,
-            addresses: None,
-            entities: None,
-        };
-        if let Some(accounts) = &query.accounts {
-            let keys = || accounts.iter().map(|account| account_key(account));
-            let mut ids = lookup(tx, "SELECT id FROM actors WHERE account_key IN", keys()).await?;
-            ids.extend(lookup(tx, "SELECT id FROM actors WHERE qualified_key IN", keys()).await?);
-            ids.sort_unstable();
-            ids.dedup();
-            resolved.actors = Some(ids);
-        }
-        resolved.actions = actions(tx, query.actions.as_deref(), query.entity_types.as_deref()).await?;
-        if let Some(addresses) = &query.addresses {
-            let keys = addresses.iter().copied();
-            resolved.addresses = Some(lookup(tx, "SELECT id FROM addresses WHERE address IN", keys).await?);
-        }
-        if let Some(entities) = &query.entities {
-            resolved.entities = Some(lookup(tx, "SELECT id FROM entities WHERE entity IN", entities).await?);
-        }
-        let nothing = resolved.all_of.is_empty() && resolved.own_of.is_empty()
-            || resolved.filters().any(|(_, ids)| ids.is_some_and(<[i64]>::is_empty))
-            || query.event_ids.as_ref().is_some_and(Vec::is_empty);
-        Ok((!nothing).then_some(resolved))
-    }
-
-    /// Column and ids of each filter, the most selective column first.
-    pub(super) fn filters(&self) -> impl Iterator<Item = (&'static str, Option<&[i64]>)> {
-        [
-            ("actor", self.actors.as_deref()),
-            ("address", self.addresses.as_deref()),
-            ("action", self.actions.as_deref()),
-            ("entity", self.entities.as_deref()),
-        ]
-        .into_iter()
-    }
+/// How far this snapshot has folded the log.
+pub(super) async fn log_positions(tx: &mut Transaction) -> Result<LogPositions, sqlx::Error> {
+    let rows = sql("SELECT topic, partition, next_offset FROM positions ORDER BY topic, partition")
+        .fetch_all(tx)
+        .await?;
+    rows.iter().map(|row| Ok((Partition::new(&row.get::<String>(0)?, row.get(1)?), row.get(2)?))).collect()
 }
 
-/// Actions by name and by entity type; both narrow the same dictionary.
-async fn actions(
-    tx: &mut Transaction,
-    names: Option<Texts<'_>>,
-    entity_types: Option<Texts<'_>>,
-) -> Result<Option<Vec<i64>>, sqlx::Error> {
-    let by_name = match names {
-        Some(names) => Some(lookup(tx, "SELECT id FROM actions WHERE name IN", names).await?),
-        None => None,
-    };
-    let by_type = match entity_types {
-        Some(types) => Some(lookup(tx, "SELECT id FROM actions WHERE entity_type IN", types).await?),
-        None => None,
-    };
-    Ok(match (by_name, by_type) {
-        (Some(names), Some(types)) => Some(names.into_iter().filter(|id| types.contains(id)).collect()),
-        (names, types) => names.or(types),
-    })
-}
-
-async fn lookup<V: Into<Value>>(
-    tx: &mut Transaction,
-    select: &str,
-    values: impl IntoIterator<Item = V>,
-) -> Result<Vec<i64>, sqlx::Error> {
-    let values: Vec<Value> = values.into_iter().map(Into::into).collect();
-    let mut ids = Vec::new();
-    for chunk in values.chunks(MAX_FILTER_VALUES) {
-        let statement = sql(format!("{select} ({})", vec!["?"; chunk.len()].join(",")));
-        let statement = if chunk.len() == 1 { statement } else { statement.once() };
-        ids.extend(statement.bind_all(chunk.iter().cloned()).fetch_scalars::<i64>(&mut *tx).await?);
-    }
-    Ok(ids)
-}
-
-fn read_event(row: &Row, fields: Fields) -> Result<AuditEvent, sqlx::Error> {
+pub(super) fn read_event(row: &Row, fields: Fields) -> Result<AuditEvent, sqlx::Error> {
     let mut event = AuditEvent {
         event_id: row.get(0)?,
         customer: row.get(1)?,
@@ -283,11 +390,7 @@ fn read_event(row: &Row, fields: Fields) -> Result<AuditEvent, sqlx::Error> {
         address: row.get(5)?,
         name: row.get(6)?,
         category: row.get(7)?,
-        severity: match row.get::<i64>(8)? {
-            0 => Severity::Info,
-            1 => Severity::Warning,
-            _ => Severity::Error,
-        },
+        severity: severity(row.get(8)?),
         entity_type: row.get(9)?,
         entity_id: row.get::<Option<String>>(10)?.unwrap_or_default(),
         claimed_at: None,

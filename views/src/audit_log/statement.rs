@@ -10,7 +10,9 @@ use annals_store::sql::{Sql, sql};
 use annals_store::{Dialect, Transaction, Value};
 use uuid::Uuid;
 
-use super::query::{AuditQuery, Direction, Fields, Order, Resolved, SortKey};
+use super::condition::Piece;
+use super::query::{AuditQuery, Direction, Fields, Order, SortKey};
+use super::resolve::Resolved;
 
 /// Arms of one merged query; SQLite takes at most 500. Beyond it the rows are sorted instead.
 const MAX_ARMS: usize = 400;
@@ -24,6 +26,9 @@ const MAX_LOOKS: usize = 20_000;
 /// Values that one merged query binds; SQLite takes at most 32,766. Every arm repeats the filters that do not lead, so
 /// that a few long lists are too many. Beyond it the rows are sorted instead.
 const MAX_MERGED_VALUES: usize = 30_000;
+
+/// Bytes that a condition may have in all arms together; SQLite takes statements of 1,000,000.
+const MAX_MERGED_TEXT: usize = 500_000;
 
 /// SQL with its arguments, built together so that they cannot drift apart.
 pub(super) struct Statement {
@@ -41,26 +46,23 @@ impl Statement {
         sql(self.sql).bind_all(self.values).once()
     }
 
-    pub(super) fn of(dialect: Dialect, query: &AuditQuery, found: &Resolved, pairs: Option<&[Pair]>) -> Self {
+    /// One page.
+    pub(super) fn page(
+        dialect: Dialect,
+        query: &AuditQuery,
+        found: &Resolved,
+        pairs: Option<&[Pair]>,
+    ) -> Self {
         let mut statement = Self::new(dialect);
-        // What names a row within one snapshot.
-        let row = match dialect {
-            Dialect::Sqlite => "id",
-            Dialect::Postgres => "ctid",
-        };
-        let by_time = match query.order.as_slice() {
-            [] => Some(Direction::Descending),
-            [(SortKey::Time, direction)] => Some(*direction),
-            _ => None,
-        };
+        let row = row_name(dialect);
         let arms = arms(found, pairs);
         statement.sql.push_str("WITH page AS (");
-        match by_time {
-            Some(direction) if query.event_ids.is_none() && can_be_merged(&arms, found) => {
+        match query.by_time() {
+            Some(direction) if found.event_ids.is_none() && can_be_merged(&arms, found) => {
                 for (index, arm) in arms.iter().enumerate() {
                     statement.sql.push_str(if index == 0 { "" } else { " UNION ALL " });
-                    statement.sql.push_str(&format!("SELECT {row} AS id, at, event_id FROM events WHERE "));
-                    statement.arm(arm, query, found);
+                    statement.sql.push_str(&format!("SELECT {row} AS id, at, event_id"));
+                    statement.arm(arm, found);
                 }
                 let way = if direction == Direction::Descending { " DESC" } else { "" };
                 statement.sql.push_str(&format!(" ORDER BY at{way}, event_id"));
@@ -69,7 +71,7 @@ impl Statement {
                 statement.sql.push_str(&format!("SELECT events.{row} AS id FROM events "));
                 statement.sql.push_str(JOINS);
                 statement.sql.push_str(" WHERE ");
-                statement.sorted(query, found);
+                statement.anywhere(found);
                 statement.sql.push_str(&order_by(dialect, query));
             }
         }
@@ -77,24 +79,99 @@ impl Statement {
         statement.bind(i64::from(query.limit));
         statement.sql.push_str(" OFFSET ");
         statement.bind(query.offset.cast_signed());
-        statement.sql.push_str(") SELECT ");
-        statement.sql.push_str(SUMMARY_COLUMNS);
-        if query.fields == Fields::All {
-            statement.sql.push_str(", ");
-            statement.sql.push_str(OTHER_COLUMNS);
-        }
-        statement.sql.push_str(&format!(" FROM page JOIN events ON events.{row} = page.id "));
-        statement.sql.push_str(JOINS);
-        if query.fields == Fields::All {
-            statement.sql.push_str(" JOIN partitions ON partitions.id = events.partition");
-        }
+        statement.sql.push(')');
+        statement.rows("page", query.fields);
         statement.sql.push_str(&order_by(dialect, query));
         statement
+    }
+
+    /// Rows of one partition from an offset on, in the order of the log; of not more than so many offsets.
+    pub(super) fn feed(
+        dialect: Dialect,
+        found: &Resolved,
+        partition: i64,
+        (from, to): (i64, i64),
+        limit: u32,
+    ) -> Self {
+        let mut statement = Self::new(dialect);
+        statement.sql.push_str(&format!("WITH page AS (SELECT {} AS id FROM events", row_name(dialect)));
+        statement.indexed_by("events_by_position");
+        statement.sql.push_str(" WHERE partition = ");
+        statement.bind(partition);
+        for (sign, offset) in [(">=", from), ("<", to)] {
+            statement.sql.push_str(&format!(" AND \"offset\" {sign} "));
+            statement.bind(offset);
+        }
+        statement.sql.push_str(" AND ");
+        statement.anywhere(found);
+        statement.sql.push_str(" ORDER BY partition, \"offset\" LIMIT ");
+        statement.bind(i64::from(limit));
+        statement.sql.push(')');
+        statement.rows("page", Fields::All);
+        statement.sql.push_str(" ORDER BY events.\"offset\"");
+        statement
+    }
+
+    /// How many rows match: all of them, or those of one partition from an offset on.
+    pub(super) fn count(dialect: Dialect, found: &Resolved, beyond: Option<(i64, i64)>) -> Self {
+        let mut statement = Self::new(dialect);
+        let arms = arms(found, None);
+        if let Some((partition, from)) = beyond {
+            statement.sql.push_str("SELECT count(*) FROM events");
+            statement.indexed_by("events_by_position");
+            statement.sql.push_str(" WHERE partition = ");
+            statement.bind(partition);
+            statement.sql.push_str(" AND \"offset\" >= ");
+            statement.bind(from);
+            statement.sql.push_str(" AND ");
+            statement.anywhere(found);
+        } else if found.event_ids.is_none() && can_be_merged(&arms, found) {
+            statement.sql.push_str("SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM (");
+            for (index, arm) in arms.iter().enumerate() {
+                statement.sql.push_str(if index == 0 { "" } else { " UNION ALL " });
+                statement.sql.push_str("SELECT count(*) AS n");
+                statement.arm(arm, found);
+            }
+            statement.sql.push_str(") AS arms");
+        } else {
+            statement.sql.push_str("SELECT count(*) FROM events WHERE ");
+            statement.anywhere(found);
+        }
+        statement
+    }
+
+    /// The rows of a page that was found, with their texts.
+    fn rows(&mut self, page: &str, fields: Fields) {
+        self.sql.push_str(" SELECT ");
+        self.sql.push_str(SUMMARY_COLUMNS);
+        if fields == Fields::All {
+            self.sql.push_str(", ");
+            self.sql.push_str(OTHER_COLUMNS);
+        }
+        let row = row_name(self.dialect);
+        self.sql.push_str(&format!(" FROM {page} JOIN events ON events.{row} = {page}.id "));
+        self.sql.push_str(JOINS);
+        if fields == Fields::All {
+            self.sql.push_str(" JOIN partitions ON partitions.id = events.partition");
+        }
     }
 
     fn bind(&mut self, value: impl Into<Value>) {
         self.sql.push('?');
         self.values.push(value.into());
+    }
+
+    fn append(&mut self, piece: &Piece) {
+        self.sql.push_str(&piece.sql);
+        self.values.extend(piece.values.iter().cloned());
+    }
+
+    /// SQLite chooses among indexes by guesses; where one is known to be right, it is named.
+    fn indexed_by(&mut self, index: &str) {
+        if self.dialect == Dialect::Sqlite {
+            self.sql.push_str(" INDEXED BY ");
+            self.sql.push_str(index);
+        }
     }
 
     fn ids(&mut self, column: &str, ids: &[i64]) {
@@ -114,45 +191,53 @@ impl Statement {
         self.sql.push(')');
     }
 
-    fn times(&mut self, query: &AuditQuery) {
-        if let Some(start) = query.start {
-            self.sql.push_str(" AND at >= ");
-            self.bind(start);
-        }
-        if let Some(end) = query.end {
-            self.sql.push_str(" AND at <= ");
-            self.bind(end);
+    fn times(&mut self, found: &Resolved) {
+        for (sign, time) in [(">=", found.time.start), ("<=", found.time.end)] {
+            if let Some(time) = time {
+                self.sql.push_str(&format!(" AND events.at {sign} "));
+                self.bind(time);
+            }
         }
     }
 
     /// One arm: one customer and one value of the column that leads.
-    fn arm(&mut self, arm: &Arm, query: &AuditQuery, found: &Resolved) {
-        self.sql.push_str("customer = ");
+    fn arm(&mut self, arm: &Arm, found: &Resolved) {
+        self.sql.push_str(" FROM events");
+        self.indexed_by(match arm.leader {
+            Some(("actor", _)) => "events_by_actor",
+            Some(("action", _)) => "events_by_action",
+            Some(("address", _)) => "events_by_address",
+            _ => "events_by_time",
+        });
+        self.sql.push_str(" WHERE events.customer = ");
         self.bind(arm.customer);
         if let Some((column, id)) = arm.leader {
-            self.sql.push_str(" AND ");
+            self.sql.push_str(" AND events.");
             self.sql.push_str(column);
             self.sql.push_str(" = ");
             self.bind(id);
         }
         if arm.own {
             self.sql.push_str(" AND ");
-            self.ids("+actor", &found.callers);
+            self.ids("events.actor", &found.callers);
         }
         for (column, ids) in found.filters() {
             if let Some(ids) = ids
                 && arm.leader.is_none_or(|(leader, _)| leader != column)
             {
                 self.sql.push_str(" AND ");
-                // The plus keeps SQLite from choosing this column's index instead of the leader's.
-                self.ids(&format!("+{column}"), ids);
+                self.ids(&format!("events.{column}"), ids);
             }
         }
-        self.times(query);
+        self.times(found);
+        if let Some(condition) = &found.condition {
+            self.sql.push_str(" AND ");
+            self.append(condition);
+        }
     }
 
-    /// Everything in one condition, for rows that are sorted after they are found.
-    fn sorted(&mut self, query: &AuditQuery, found: &Resolved) {
+    /// Everything in one condition, for rows that are sorted or counted after they are found.
+    fn anywhere(&mut self, found: &Resolved) {
         self.sql.push('(');
         self.ids("events.customer", &found.all_of);
         if !found.own_of.is_empty() {
@@ -168,15 +253,27 @@ impl Statement {
                 self.ids(&format!("events.{column}"), ids);
             }
         }
-        if let Some(event_ids) = &query.event_ids {
-            self.sql.push_str(" AND event_id IN (");
+        if let Some(event_ids) = &found.event_ids {
+            self.sql.push_str(" AND events.event_id IN (");
             for (index, id) in event_ids.iter().enumerate() {
                 self.sql.push_str(if index == 0 { "" } else { "," });
                 self.bind(*id);
             }
             self.sql.push(')');
         }
-        self.times(query);
+        self.times(found);
+        if let Some(condition) = &found.condition {
+            self.sql.push_str(" AND ");
+            self.append(condition);
+        }
+    }
+}
+
+/// What names a row within one snapshot.
+fn row_name(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "id",
+        Dialect::Postgres => "ctid",
     }
 }
 
@@ -199,7 +296,6 @@ pub(super) type Pair = (i64, i64);
 /// the index for each costs far less than an arm for each. `None` when there is nothing to save, or too much to look at.
 pub(super) async fn existing_pairs(
     tx: &mut Transaction,
-    query: &AuditQuery,
     found: &Resolved,
 ) -> Result<Option<Vec<Pair>>, sqlx::Error> {
     let Some((column, ids)) = leader(found) else { return Ok(None) };
@@ -225,7 +321,7 @@ pub(super) async fn existing_pairs(
     statement.sql.push_str(&format!(
         ") SELECT c.id, l.id FROM c CROSS JOIN l {before} FROM events WHERE customer = c.id AND {column} = l.id"
     ));
-    statement.times(query);
+    statement.times(found);
     statement.sql.push_str(after);
     let rows = statement.into_sql().fetch_all(tx).await?;
     rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, sqlx::Error>>().map(Some)
@@ -259,7 +355,11 @@ fn arms(found: &Resolved, pairs: Option<&[Pair]>) -> Vec<Arm> {
 fn can_be_merged(arms: &[Arm], found: &Resolved) -> bool {
     // Customer, leader, start and end, and at most every id of every filter.
     let listed: usize = found.filters().filter_map(|(_, ids)| ids).map(<[i64]>::len).sum();
-    arms.len() <= MAX_ARMS && arms.len() * (4 + found.callers.len() + listed) <= MAX_MERGED_VALUES
+    let (places, text) =
+        found.condition.as_ref().map_or((0, 0), |condition| (condition.values.len(), condition.sql.len()));
+    arms.len() <= MAX_ARMS
+        && arms.len() * (4 + found.callers.len() + listed + places) <= MAX_MERGED_VALUES
+        && arms.len() * text <= MAX_MERGED_TEXT
 }
 
 const JOINS: &str = "JOIN customers ON customers.id = events.customer
@@ -296,6 +396,7 @@ fn order_by(dialect: Dialect, query: &AuditQuery) -> String {
             SortKey::EntityId => "coalesce(entities.entity, '')",
             SortKey::Address => address_rank(dialect),
             SortKey::Description => "events.description",
+            SortKey::SignIn => "coalesce(events.sign_in, '')",
         });
         sql.push_str(match (key, direction) {
             // The engines differ in where nothing stands; no other key can be nothing.

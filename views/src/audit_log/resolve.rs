@@ -1,0 +1,219 @@
+//! A question as dictionary ids: what leads an index, and what is left as a condition.
+
+use annals_store::sql::sql;
+use annals_store::{Transaction, Value};
+use uuid::Uuid;
+
+use super::actions::Actions;
+use super::condition::{AuditField, Conditions, Piece};
+use super::query::Scope;
+use crate::filter::{Filter, Test, TimeRange};
+
+/// Ids of one column that a question is led by. A condition that more of them fulfil is looked up within the statement.
+const MAX_LEADING_IDS: usize = 20_000;
+
+/// Values of one look into a dictionary.
+const MAX_LOOKUP: usize = 1_000;
+
+/// The question's conditions, each where it can be answered best. A text that no dictionary has matches nothing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resolved {
+    /// Customers of whom all is visible.
+    pub(super) all_of: Vec<i64>,
+    /// Customers of whom only the caller's own is.
+    pub(super) own_of: Vec<i64>,
+    /// The caller's ids, when there is anything of which only the own is visible.
+    pub(super) callers: Vec<i64>,
+    /// The time that is shown.
+    pub(super) time: TimeRange,
+    pub(super) actors: Option<Vec<i64>>,
+    pub(super) actions: Option<Vec<i64>>,
+    pub(super) addresses: Option<Vec<i64>>,
+    pub(super) entities: Option<Vec<i64>>,
+    pub(super) event_ids: Option<Vec<Uuid>>,
+    /// What is tested row by row.
+    pub(super) condition: Option<Piece>,
+}
+
+impl Resolved {
+    /// `None` when nothing can match.
+    pub(super) async fn of(
+        tx: &mut Transaction,
+        scope: &Scope,
+        filter: &Filter<AuditField>,
+    ) -> Result<Option<Self>, sqlx::Error> {
+        let filters: &[Filter<AuditField>] = match filter {
+            Filter::All(filters) => filters,
+            one => std::slice::from_ref(one),
+        };
+        let mut resolved = Self::default();
+        let customers = filters.iter().filter_map(|filter| match filter {
+            Filter::Is(AuditField::Customer, Test::Ids(ids)) => Some(ids),
+            _ => None,
+        });
+        resolved.see(tx, scope, &customers.collect::<Vec<_>>()).await?;
+        if resolved.all_of.is_empty() && resolved.own_of.is_empty() {
+            return Ok(None);
+        }
+        let actions =
+            if filters.iter().any(reads_actions) { Actions::read(tx).await? } else { Actions::default() };
+        let conditions = Conditions { dialect: tx.connection().dialect(), actions: &actions };
+        let mut rest = Vec::new();
+        for filter in filters {
+            if !resolved.lead(tx, conditions, filter).await? {
+                rest.push(filter.clone());
+            }
+        }
+        let rest = Filter::all(rest);
+        let impossible = rest == Filter::Nothing
+            || resolved.time.is_empty()
+            || resolved.filters().any(|(_, ids)| ids.is_some_and(<[i64]>::is_empty))
+            || resolved.event_ids.as_ref().is_some_and(Vec::is_empty);
+        if impossible {
+            return Ok(None);
+        }
+        resolved.condition = (rest != Filter::Everything).then(|| conditions.of(&rest));
+        Ok(Some(resolved))
+    }
+
+    /// Whose events are visible, of the customers that are asked for.
+    async fn see(
+        &mut self,
+        tx: &mut Transaction,
+        scope: &Scope,
+        customers: &[&Vec<Uuid>],
+    ) -> Result<(), sqlx::Error> {
+        let wanted = |customer: &&Uuid| customers.iter().all(|list| list.contains(customer));
+        let wanted = |list: &[Uuid]| list.iter().filter(wanted).copied().collect::<Vec<_>>();
+        let ids = "SELECT id FROM customers WHERE customer IN";
+        self.all_of = lookup(tx, ids, wanted(&scope.all_of)).await?;
+        let mut own_of = lookup(tx, ids, wanted(&scope.own_of)).await?;
+        own_of.retain(|id| !self.all_of.contains(id));
+        if !own_of.is_empty() {
+            let (kind, id) = scope.caller;
+            self.callers = sql("SELECT id FROM actors WHERE kind = ? AND actor = ?")
+                .bind(i64::from(kind.number()))
+                .bind(id)
+                .fetch_scalars(&mut *tx)
+                .await?;
+        }
+        self.own_of = if self.callers.is_empty() { Vec::new() } else { own_of };
+        Ok(())
+    }
+
+    /// Takes a condition that an index can answer. `false` when it is to be tested row by row.
+    async fn lead(
+        &mut self,
+        tx: &mut Transaction,
+        conditions: Conditions<'_>,
+        filter: &Filter<AuditField>,
+    ) -> Result<bool, sqlx::Error> {
+        use AuditField as F;
+        let Filter::Is(field, test) = filter else { return Ok(false) };
+        match (field, test) {
+            (F::At, Test::Time(range)) => self.time = self.time.and(*range),
+            // Seen to with the scope.
+            (F::Customer, Test::Ids(_)) => {}
+            (F::EventId, Test::Ids(ids)) if ids.len() <= MAX_LOOKUP => {
+                narrow(&mut self.event_ids, ids.clone())
+            }
+            (F::Action | F::Category | F::Severity | F::EntityType, _) => {
+                narrow(&mut self.actions, conditions.actions.passing(*field, test));
+            }
+            (F::Account | F::AnyAccount, _) => {
+                let Some(piece) = conditions.account(*field, test) else { return Ok(false) };
+                let Some(ids) = listed(tx, "actors", piece).await? else { return Ok(false) };
+                narrow(&mut self.actors, ids);
+            }
+            (F::Actor, Test::Ids(actors)) => {
+                narrow(
+                    &mut self.actors,
+                    lookup(tx, "SELECT id FROM actors WHERE actor IN", actors.clone()).await?,
+                );
+            }
+            (F::Address | F::Entity, _) if test.passes_text("") => return Ok(false),
+            (F::Address, _) => {
+                let Some(piece) = conditions.address(test) else { return Ok(false) };
+                let Some(ids) = listed(tx, "addresses", piece).await? else { return Ok(false) };
+                narrow(&mut self.addresses, ids);
+            }
+            (F::Entity, _) => {
+                let Some(piece) = conditions.entity(test) else { return Ok(false) };
+                let Some(ids) = listed(tx, "entities", piece).await? else { return Ok(false) };
+                narrow(&mut self.entities, ids);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Narrows the question as its page does: rows that follow another one, rows of a part of the log.
+    pub(super) fn add(&mut self, piece: Piece) {
+        self.condition = Some(match self.condition.take() {
+            Some(before) => Piece::both(before, piece),
+            None => piece,
+        });
+    }
+
+    /// Column and ids of each filter, the most selective column first.
+    pub(super) fn filters(&self) -> impl Iterator<Item = (&'static str, Option<&[i64]>)> {
+        [
+            ("actor", self.actors.as_deref()),
+            ("address", self.addresses.as_deref()),
+            ("action", self.actions.as_deref()),
+            ("entity", self.entities.as_deref()),
+        ]
+        .into_iter()
+    }
+}
+
+/// Whether a condition looks at the dictionary of actions.
+fn reads_actions(filter: &Filter<AuditField>) -> bool {
+    use AuditField as F;
+    match filter {
+        Filter::Is(field, _) => matches!(field, F::Action | F::Category | F::Severity | F::EntityType),
+        Filter::All(filters) | Filter::Any(filters) => filters.iter().any(reads_actions),
+        Filter::Not(filter) => reads_actions(filter),
+        Filter::Everything | Filter::Nothing => false,
+    }
+}
+
+fn narrow<T: PartialEq>(list: &mut Option<Vec<T>>, to: Vec<T>) {
+    *list = Some(match list.take() {
+        Some(mut before) => {
+            before.retain(|id| to.contains(id));
+            before
+        }
+        None => to,
+    });
+}
+
+/// The ids of a dictionary that fulfil a condition; `None` when they are too many to be listed.
+async fn listed(
+    tx: &mut Transaction,
+    dictionary: &str,
+    piece: Piece,
+) -> Result<Option<Vec<i64>>, sqlx::Error> {
+    let ids: Vec<i64> =
+        sql(format!("SELECT id FROM {dictionary} WHERE {} LIMIT {}", piece.sql, MAX_LEADING_IDS + 1))
+            .bind_all(piece.values)
+            .once()
+            .fetch_scalars(tx)
+            .await?;
+    Ok((ids.len() <= MAX_LEADING_IDS).then_some(ids))
+}
+
+async fn lookup<V: Into<Value>>(
+    tx: &mut Transaction,
+    select: &str,
+    values: impl IntoIterator<Item = V>,
+) -> Result<Vec<i64>, sqlx::Error> {
+    let values: Vec<Value> = values.into_iter().map(Into::into).collect();
+    let mut ids = Vec::new();
+    for chunk in values.chunks(MAX_LOOKUP) {
+        let statement = sql(format!("{select} ({})", vec!["?"; chunk.len()].join(",")));
+        let statement = if chunk.len() == 1 { statement } else { statement.once() };
+        ids.extend(statement.bind_all(chunk.iter().cloned()).fetch_scalars::<i64>(&mut *tx).await?);
+    }
+    Ok(ids)
+}
