@@ -1,11 +1,15 @@
 //! The command line.
 
+mod events;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use annals_access::Permission;
 use annals_producers::importers::LocalZone;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use events::{EventFormat, EventOrder, QueryArguments, TailArguments};
 
 /// An event-sourced audit and session backend: one log that is never changed, views folded from it, and the APIs
 /// that your clients already speak.
@@ -129,6 +133,12 @@ pub enum Command {
     /// A record that is in the log already is not published again, so a file can be imported as often as you like.
     /// Lines that cannot be parsed are listed, the rest goes on, and the exit status is 3.
     Import(ImportArguments),
+    /// Ask the audit log for the events of every customer. The read is recorded.
+    Query(QueryArguments),
+    /// Print audit events of every customer as they come, in the order of the log. The read is recorded.
+    ///
+    /// Ends at Ctrl-C and prints the token that a later `tail` goes on after, so that nothing is missed in between.
+    Tail(TailArguments),
     /// Look at the event log.
     #[command(subcommand)]
     Log(LogCommand),

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod account;
+mod audit_log;
 mod check_config;
 pub mod completions;
 mod control;
@@ -10,10 +11,12 @@ mod demo;
 mod import;
 mod log;
 mod permission;
+mod query;
 mod rebuild;
 mod serve;
 mod status;
 mod store;
+mod tail;
 mod topics;
 
 use std::io::Read;
@@ -41,6 +44,8 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Account(command) => account::run(&config, command).await,
         Command::Permission(command) => permission::run(&config, command).await,
         Command::Import(arguments) => import::run(&config, arguments).await,
+        Command::Query(arguments) => query::run(&config, arguments).await,
+        Command::Tail(arguments) => tail::run(&config, arguments).await,
         Command::Log(command) => log::run(&config, command).await,
         Command::Rebuild { view } => rebuild::run(&config, &view).await,
         Command::DeadLetters(command) => dead_letters::run(&config, command).await,

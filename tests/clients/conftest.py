@@ -107,14 +107,14 @@ class Site:
 def new_site(new_annals):
     """Makes sites; `before_serving(annals, customer)` runs between the accounts and the server."""
 
-    def make(name="site", customer="acme@example.com", before_serving=None, annals=None):
+    def make(name="site", customer="acme@example.com", before_serving=None, annals=None, options=()):
         annals = annals or new_annals(name)
         annals.add_customer(customer)
         annals.add_account("admin@example.com", customer, PASSWORD, *ADMINISTRATOR)
         annals.add_account("nobody@example.com", customer, PASSWORD)
         if before_serving:
             before_serving(annals, customer)
-        return Site(annals, annals.serve(), customer, "admin@example.com", "nobody@example.com")
+        return Site(annals, annals.serve(*options), customer, "admin@example.com", "nobody@example.com")
 
     return make
 

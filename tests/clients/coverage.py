@@ -1,4 +1,4 @@
-"""The table of the specification: every parameter, field and code of the vendor's two documents, and what holds it.
+"""The table of the specification: every parameter, field and code of the vendors' three documents, and what holds it.
 
 The documents are not part of this project, so the entries are listed by hand, in the documents' order. Each names the
 tests that would fail if annals did not do what the document says; test_specification.py checks that they exist.
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 TAU, CURL, READING = "test_tau_clients.py::test_", "test_quick_starts.py::test_", "test_reading.py::test_"
 TIMES, OWN = "test_odd_times.py::test_", "test_own_events.py::test_"
+PAGE, SDK = "test_santaba_examples.py::test_", "test_logicmonitor_sdk.py::test_"
+FILTERS = "test_random_filters.py::test_"
 
 
 @dataclass(frozen=True)
 class Entry:
     """One thing that a document says."""
 
-    document: str  # auditlog or session
+    document: str  # auditlog, session or accesslogs
     kind: str  # url, method, parameter, field, code
     name: str
     tests: tuple = ()
@@ -252,4 +254,79 @@ CODES = [
     ),
 ]
 
-TABLE = [*AUDITLOG, *SESSION, *NOT_BUILT_YET, *CODES]
+ACCESSLOGS = [
+    Entry(
+        "accesslogs",
+        "url",
+        "/setting/accesslogs",
+        (PAGE + "the_first_example_lists_the_entries_of_the_past_day", PAGE + "everything_that_is_signed_counts"),
+    ),
+    Entry("accesslogs", "method", "GET", (PAGE + "a_wrong_method_is_405",)),
+    *entries(
+        "accesslogs",
+        "example",
+        **{
+            "1": [
+                PAGE + "the_first_example_lists_the_entries_of_the_past_day",
+                PAGE + "the_answer_has_the_names_and_types_that_the_page_shows",
+            ],
+            "2": PAGE + "the_second_example_gives_three_fields_of_three_entries",
+            "sort=+happenedOn": PAGE + "sort_by_increasing_time",
+            "filter=_all~sarah": PAGE + "filter_by_a_keyword",
+            "fields=description,username": PAGE + "fields_of_the_page",
+            "size=5": PAGE + "size_of_the_page",
+            "offset=2": PAGE + "offset_of_the_page",
+        },
+    ),
+    *entries(
+        "accesslogs",
+        "parameter",
+        sort=[
+            PAGE + "sort_by_increasing_time",
+            PAGE + "sort_by_each_property_of_the_page",
+            FILTERS + "any_order_ends_with_the_id",
+        ],
+        filter=[
+            PAGE + "filter_by_a_keyword",
+            PAGE + "filter_by_a_keyword_and_a_time_as_the_syntax_has_it",
+            PAGE + "repeated_filters_must_all_hold",
+            SDK + "filters_narrow_the_list",
+            SDK + "a_filter_that_cannot_be_read_is_refused",
+            FILTERS + "totals_and_pages_are_what_the_filters_mean",
+            FILTERS + "totals_are_those_of_sql",
+        ],
+        fields=[PAGE + "fields_of_the_page", SDK + "fields_are_those_asked_for"],
+        size=[PAGE + "size_of_the_page", SDK + "a_page_is_50_unless_more_is_asked_for_and_1000_at_most"],
+        offset=[PAGE + "offset_of_the_page", SDK + "more_than_three_thousand_entries_come_page_by_page"],
+    ),
+    *entries(
+        "accesslogs",
+        "field",
+        id=[SDK + "an_entry_is_found_by_its_id", PAGE + "an_entry_by_its_id"],
+        username=FILTERS + "every_row_is_shown_as_the_database_has_it",
+        happenedOn=[
+            SDK + "an_entry_has_every_field_that_the_client_knows",
+            FILTERS + "every_row_is_shown_as_the_database_has_it",
+        ],
+        happenedOnLocal=[
+            SDK + "an_entry_has_every_field_that_the_client_knows",
+            PAGE + "the_answer_has_the_names_and_types_that_the_page_shows",
+        ],
+        ip=FILTERS + "every_row_is_shown_as_the_database_has_it",
+        sessionId=FILTERS + "every_row_is_shown_as_the_database_has_it",
+        description=FILTERS + "every_row_is_shown_as_the_database_has_it",
+    ),
+    *entries(
+        "accesslogs",
+        "answer",
+        **{
+            "status, errmsg, data": PAGE + "the_answer_has_the_names_and_types_that_the_page_shows",
+            "total, items, searchId": [
+                PAGE + "the_answer_has_the_names_and_types_that_the_page_shows",
+                PAGE + "the_total_is_of_the_whole_range_though_fewer_are_shown",
+            ],
+        },
+    ),
+]
+
+TABLE = [*AUDITLOG, *SESSION, *NOT_BUILT_YET, *CODES, *ACCESSLOGS]

@@ -48,6 +48,12 @@ class Annals:
         self.data = None if bus and store else self.home / "data"
         addresses = {"BUS": bus and bus.url, "STORE": store and store.url, "REGISTRY": registry}
         self.addresses = {f"ANNALS_{name}": address for name, address in addresses.items() if address}
+        if not self.data:
+            # What is in no data directory must be named; the key seals the keys of credentials.
+            key = self.home / "master.key"
+            key.write_text(f"{os.urandom(32).hex()}\n")
+            key.chmod(0o600)
+            self.addresses["ANNALS_MASTER_KEY_FILE"] = str(key)
         self.servers = []
         self.made_password = None
 
@@ -137,6 +143,7 @@ class Server:
     """A running server: a process group of its own, stopped by its id."""
 
     def __init__(self, annals, number, options=()):
+        self.annals = annals
         self.output = annals.home / f"serve-{number}.out"
         self.errors = annals.home / f"serve-{number}.err"
         with self.output.open("wb") as output, self.errors.open("wb") as errors:

@@ -4,20 +4,15 @@ The inputs are made by hypothesis from a fixed seed, so that a failure comes bac
 a plain connection, because an ordinary client would tidy them up.
 """
 
-import http.client
 import json
-import socket
-import time
 import urllib.parse
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+import raw_http
 from papi import from_xml
-
-SECONDS = 10
 
 FUNCTIONS = [
     "login",
@@ -203,30 +198,10 @@ cookies = st.one_of(
 )
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A raw answer."""
-
-    status: int
-    content_type: str
-    body: bytes
-
-
 def send(base, method, path, query="", body=None, headers=()):
-    """Sends one request as it stands, byte for byte."""
-    host, port = base.removeprefix("http://").split(":")
+    """Sends one request below /papi as it stands, byte for byte."""
     target = f"/papi/{path}" + (f"?{query}" if query else "")
-    lines = [f"{method} {target} HTTP/1.1".encode(), f"Host: {host}:{port}".encode(), b"Connection: close"]
-    lines += [f"{key}: {value}".encode("latin-1") for key, value in headers]
-    lines += [f"Content-Length: {len(body)}".encode()] if body is not None else []
-    started = time.monotonic()
-    with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
-        connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + (body or b""))
-        response = http.client.HTTPResponse(connection, method=method)
-        response.begin()
-        answer = Answer(response.status, response.headers.get("Content-Type", ""), response.read())
-    assert time.monotonic() - started < SECONDS
-    return answer
+    return raw_http.send(base, method, target, body=body, headers=headers)
 
 
 def assert_envelope(answer, xml):

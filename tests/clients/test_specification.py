@@ -10,6 +10,7 @@ import pytest
 
 import coverage
 from papi import EVENT_FIELDS
+from santaba import ITEM_FIELDS
 
 HERE = Path(__file__).resolve().parent
 
@@ -19,6 +20,7 @@ of_the_table = pytest.mark.only("embedded", "the table is the same whatever the 
 AUDITLOG_PARAMETERS = 13 + 2  # and the credentials of the quick start
 AUDITLOG_FIELDS = 11 + 4  # and the names that only the sample has
 SESSION_CODES = 4 + 3  # and those of sibling documents
+ACCESSLOGS_PARAMETERS = 5
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,8 @@ def test_the_table_is_as_long_as_the_documents():
     assert counts["auditlog", "parameter"] == AUDITLOG_PARAMETERS
     assert counts["auditlog", "field"] == AUDITLOG_FIELDS
     assert counts["session", "code"] == SESSION_CODES
+    assert counts["accesslogs", "parameter"] == ACCESSLOGS_PARAMETERS
+    assert counts["accesslogs", "field"] == len(ITEM_FIELDS)
 
 
 @of_the_table
