@@ -199,7 +199,7 @@ pub enum AccountCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Disable an account: its sign-ins end at once.
+    /// Disable an account: its sign-ins end at once, and its credentials are refused.
     Disable {
         /// Its e-mail.
         email: String,

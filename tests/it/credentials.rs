@@ -121,8 +121,8 @@ fn the_master_key_comes_from_its_setting_and_is_replaced_by_reseal() {
     let file = home.write("own.key", "42".repeat(32));
     std::fs::set_permissions(&file, Permissions::from_mode(0o400)).unwrap();
     let reseal = |arguments: &[&str]| {
-        let mut command = home.command(&["credential", "reseal", "--master-key-file"]);
-        command.arg(&file).args(arguments);
+        let mut command = home.command(&["credential", "reseal"]);
+        command.arg("--master-key-file").arg(&file).args(arguments);
         command
     };
     finish(&mut reseal(&[])).expect(1).says(&[&format!("`{}`", old[0]), "ANNALS_OLD_MASTER_KEYS"]);
@@ -138,6 +138,10 @@ fn the_master_key_comes_from_its_setting_and_is_replaced_by_reseal() {
     finish(add("second").env("ANNALS_MASTER_KEY", &own)).expect(0);
     assert_eq!(key_ids().len(), 1);
     finish(reseal(&[]).env("ANNALS_MASTER_KEY", &own)).expect(1).says(&["ANNALS_MASTER_KEY", "give one"]);
+    // The file that the configuration names.
+    home.write("annals.toml", "master_key_file = 'own.key'\n");
+    let done = home.run(&["credential", "reseal"]).expect(0);
+    assert_eq!(done.stdout, "sealed 0 keys anew, 2 were already");
     let wrong = finish(add("third").env("ANNALS_MASTER_KEY", "correct horse")).expect(1);
     assert!(!wrong.says(&["`ANNALS_MASTER_KEY` is not a master key"]).stderr.contains("horse"));
 }
