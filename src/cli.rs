@@ -5,7 +5,7 @@ mod events;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use annals_access::Permission;
+use annals_access::{CredentialKind, Permission};
 use annals_producers::importers::LocalZone;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -55,6 +55,11 @@ pub struct Global {
     /// The schema registry (Confluent's API), when values are to be framed by it: http://HOST:PORT[/PATH].
     #[arg(long, global = true, env = "ANNALS_REGISTRY", hide_env_values = true, value_name = "URL")]
     pub registry: Option<String>,
+
+    /// The file with the master key, which seals the access keys of LMv1 credentials: 64 hexadecimal digits, or base64 of
+    /// 32 bytes. ANNALS_MASTER_KEY holds the key itself [default: DIR/master.key, made when it is needed].
+    #[arg(long, global = true, env = "ANNALS_MASTER_KEY_FILE", value_name = "FILE")]
+    pub master_key_file: Option<PathBuf>,
 
     /// The configuration file [default: annals.toml, when it is there].
     #[arg(long, global = true, env = "ANNALS_CONFIG", value_name = "FILE")]
@@ -113,7 +118,7 @@ pub enum Command {
     /// Make the topics of the log.
     #[command(subcommand)]
     Topics(TopicsCommand),
-    /// Copy the control tables: customers, accounts, permissions.
+    /// Copy the control tables: customers, accounts, permissions, credentials.
     #[command(subcommand)]
     Control(ControlCommand),
     /// Rights in the database.
@@ -128,6 +133,9 @@ pub enum Command {
     /// Grant and revoke permissions.
     #[command(subcommand)]
     Permission(PermissionCommand),
+    /// Add, list, revoke and rotate the credentials of programs.
+    #[command(subcommand)]
+    Credential(CredentialCommand),
     /// Import records of real machines. May run beside a server on the same data directory.
     ///
     /// A record that is in the log already is not published again, so a file can be imported as often as you like.
@@ -201,7 +209,7 @@ pub enum AccountCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Disable an account: its sign-ins end at once.
+    /// Disable an account: its sign-ins end at once, and its credentials are refused.
     Disable {
         /// Its e-mail.
         email: String,
@@ -236,6 +244,60 @@ pub struct PermissionArguments {
     /// The customer that they count at [default: the account's own].
     #[arg(long, value_name = "NAME")]
     pub customer: Option<String>,
+}
+
+/// Credentials of programs.
+#[derive(Debug, Subcommand)]
+pub enum CredentialCommand {
+    /// Add a credential, and print its secret. It is shown this once.
+    Add {
+        /// E-mail of the account whose permissions it has.
+        email: String,
+        /// Its name: any text without blanks that no other credential of the account has.
+        name: String,
+        /// What it is: an access id with a key that signs requests, a bearer token, or an API key.
+        #[arg(long, value_name = "KIND", value_parser = credential_kinds())]
+        kind: String,
+        /// When it ends: after a time such as `90d`, or at one such as 2027-01-31T00:00:00Z [default: never].
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List all credentials, without their secrets. Revoked ones are listed for 90 days.
+    List {
+        /// Only those of this account.
+        #[arg(long, value_name = "EMAIL")]
+        account: Option<String>,
+        /// Print a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a credential: it is refused at once.
+    Revoke {
+        /// E-mail of the account.
+        email: String,
+        /// Its name.
+        name: String,
+    },
+    /// Replace a credential by a new one with its name and end, and print the new secret. The old one is refused at once.
+    Rotate {
+        /// E-mail of the account.
+        email: String,
+        /// Its name.
+        name: String,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Seal the keys of all LMv1 credentials under the current master key. Afterwards older ones are not needed.
+    Reseal {
+        /// The file with a master key that was the current one before; may be given several times. Those that
+        /// ANNALS_OLD_MASTER_KEYS names (FILE,FILE…) are used as well.
+        #[arg(long = "old-key-file", value_name = "FILE")]
+        old_key_files: Vec<PathBuf>,
+    },
 }
 
 /// What an import takes.
@@ -312,10 +374,10 @@ pub enum TopicsCommand {
 /// Control tables.
 #[derive(Debug, Subcommand)]
 pub enum ControlCommand {
-    /// Copy customers, accounts and permissions into a store that has none yet.
+    /// Copy customers, accounts, permissions and credentials into a store that has none yet.
     ///
     /// FROM and TO are data directories or postgres:// addresses. Together with `annals log copy` it is the way from one
-    /// machine to many, and the backup.
+    /// machine to many, and the backup. The master key of LMv1 credentials is not in the store: copy its file yourself.
     Copy {
         /// Where they are.
         from: String,
@@ -381,6 +443,10 @@ pub enum DeadLettersCommand {
 
 fn permission_values() -> clap::builder::PossibleValuesParser {
     clap::builder::PossibleValuesParser::new(Permission::ALL.map(Permission::name))
+}
+
+fn credential_kinds() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(CredentialKind::ALL.map(CredentialKind::name))
 }
 
 #[cfg(test)]

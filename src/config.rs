@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use annals_access::{Secret, Vault};
+use annals_store::DataDir;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
@@ -18,6 +20,12 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 /// How the settings of log and store name the engine in the data directory.
 const EMBEDDED: &str = "embedded";
 
+/// The variable with the master key itself.
+const MASTER_KEY: &str = "ANNALS_MASTER_KEY";
+
+/// The variable with the files of master keys that were replaced.
+const OLD_MASTER_KEYS: &str = "ANNALS_OLD_MASTER_KEYS";
+
 /// What `annals.toml` may hold. An unknown key is an error, so that a misspelt one is not ignored.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,12 +34,21 @@ struct File {
     bus: Option<String>,
     store: Option<String>,
     registry: Option<String>,
+    master_key_file: Option<PathBuf>,
     roles: Option<Vec<ServerRole>>,
     listen: Option<SocketAddr>,
     log: Option<String>,
     log_format: Option<LogFormat>,
     request_timeout_seconds: Option<u64>,
     secure_cookies: Option<bool>,
+}
+
+/// Where the master key was configured to be. It is the one setting that is no flag: flags are seen by every user of the
+/// machine.
+#[derive(Clone, Debug)]
+enum MasterKey {
+    Text(Secret),
+    File(PathBuf),
 }
 
 /// The settings of one run.
@@ -42,6 +59,9 @@ pub struct Config {
     store: Option<String>,
     /// The schema registry.
     pub registry: Option<String>,
+    master_key: Option<MasterKey>,
+    /// Files with master keys that were the current one before.
+    old_master_keys: Vec<PathBuf>,
     roles: Option<Vec<ServerRole>>,
     listen: Option<SocketAddr>,
     /// Filter of the log; `None` for the command's own default.
@@ -73,6 +93,8 @@ impl Config {
             bus: global.bus.clone().or(file.bus).filter(|bus| bus != EMBEDDED),
             store: global.store.clone().or(file.store).filter(|store| store != EMBEDDED),
             registry: global.registry.clone().or(file.registry),
+            master_key: master_key(global.master_key_file.clone(), file.master_key_file)?,
+            old_master_keys: old_master_keys(),
             roles: file.roles,
             listen: file.listen,
             log: global.log.clone().or(file.log),
@@ -105,6 +127,29 @@ impl Config {
         self.store.as_deref()
     }
 
+    /// Where the master key is, for people.
+    pub fn master_key_place(&self) -> String {
+        match &self.master_key {
+            Some(MasterKey::Text(_)) => format!("in {MASTER_KEY}"),
+            Some(MasterKey::File(path)) => path.display().to_string(),
+            None if self.bus.is_none() || self.store.is_none() => "in the data directory".to_owned(),
+            None => "none".to_owned(),
+        }
+    }
+
+    /// The master keys, read: a wrong one is told at the start and not when somebody needs it.
+    pub fn vault(&self, directory: Option<&DataDir>) -> anyhow::Result<Vault> {
+        let vault = match (&self.master_key, directory) {
+            (Some(MasterKey::Text(text)), _) => Vault::of_text(text, MASTER_KEY)?,
+            (Some(MasterKey::File(path)), _) => Vault::in_file(path.clone()),
+            (None, Some(directory)) => Vault::made_in(directory.master_key()),
+            (None, None) => Vault::none(),
+        };
+        let vault = vault.with_old_files(self.old_master_keys.iter().cloned());
+        vault.load()?;
+        Ok(vault)
+    }
+
     /// What a server does, unless the flag or the environment said so.
     pub fn roles(&self, flag: &[ServerRole]) -> Vec<ServerRole> {
         match &self.roles {
@@ -118,6 +163,24 @@ impl Config {
     pub fn listen(&self, flag: Option<SocketAddr>) -> SocketAddr {
         flag.or(self.listen).unwrap_or(DEFAULT_LISTEN)
     }
+}
+
+/// The master key's setting: of flag and environment one, else the file's.
+fn master_key(path: Option<PathBuf>, from_file: Option<PathBuf>) -> anyhow::Result<Option<MasterKey>> {
+    let text = std::env::var_os(MASTER_KEY).filter(|text| !text.is_empty());
+    let text = text.map(|text| Secret::new(text.to_string_lossy()));
+    match (text, path) {
+        (Some(_), Some(path)) => {
+            bail!("both {MASTER_KEY} and the file `{}` give the master key; give one", path.display())
+        }
+        (Some(text), None) => Ok(Some(MasterKey::Text(text))),
+        (None, path) => Ok(path.or(from_file).map(MasterKey::File)),
+    }
+}
+
+fn old_master_keys() -> Vec<PathBuf> {
+    let files = std::env::var_os(OLD_MASTER_KEYS).unwrap_or_default();
+    files.to_string_lossy().split(',').filter(|file| !file.is_empty()).map(PathBuf::from).collect()
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {
@@ -139,6 +202,7 @@ mod tests {
             bus: None,
             store: None,
             registry: None,
+            master_key_file: None,
             log: None,
             log_format: None,
         })

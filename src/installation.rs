@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use annals_access::{Access, OperatorPassword};
+use annals_access::{Access, OperatorPassword, Vault};
 use annals_bus::{Bus, EmbeddedBus, KafkaBus, KafkaSettings};
 use annals_consumers::{Engine, relay};
 use annals_producers::Publisher;
@@ -23,6 +23,8 @@ pub struct Installation {
     pub control: ControlDb,
     /// Who may do what.
     pub access: Access,
+    /// The master keys that `access` works with.
+    pub vault: Vault,
     /// The log.
     pub bus: Arc<dyn Bus>,
     /// The schema registry.
@@ -70,12 +72,14 @@ impl Engines {
     /// Opens everything; whoever makes the installation is told where the operator's first password is.
     pub async fn open(self, config: &Config) -> anyhow::Result<Installation> {
         let Self { directory, database } = self;
+        let vault = config.vault(directory.as_ref())?;
         let bus = open_bus(config, directory.as_ref()).await?;
         let control = match config.store() {
             Some(_) => database.control().await.context("the store (--store) cannot be opened")?,
             None => database.control().await?,
         };
         let opened = Access::open(control.clone(), &database).await?;
+        let access = opened.access.with_vault(vault.clone());
         match opened.operator {
             OperatorPassword::AlreadyThere => {}
             OperatorPassword::InFile(file) => {
@@ -89,9 +93,9 @@ impl Engines {
         for topic in &TOPICS {
             incarnations.push((topic.name.to_owned(), bus.incarnation(topic.name).await?));
         }
-        opened.access.bind_log(&incarnations).await?;
+        access.bind_log(&incarnations).await?;
         let (registry, encoder) = encoding(config).await?;
-        Ok(Installation { directory, database, control, access: opened.access, bus, registry, encoder })
+        Ok(Installation { directory, database, control, access, vault, bus, registry, encoder })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The door of this crate. The methods of [`Access`] stand in the files of their topics.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,14 +14,17 @@ use crate::clock::Clock;
 use crate::counted::Counters;
 use crate::error::AccessError;
 use crate::passwords::{Hasher, HashingLoad};
+use crate::rate::RateBudget;
 use crate::remembered::Remembered;
 use crate::secret::InstallationKey;
 use crate::setup;
+use crate::vault::Vault;
 
 /// Who may do what, on one control database. Cheap to clone.
 #[derive(Clone)]
 pub struct Access {
     inner: Arc<Inner>,
+    vault: Vault,
 }
 
 /// What [`Access::open`] found or made.
@@ -51,6 +55,9 @@ struct Inner {
     hasher: Hasher,
     remembered: Mutex<Remembered>,
     counters: Counters,
+    rates: RateBudget,
+    /// Credentials whose use this process is noting.
+    noting: Mutex<HashSet<Uuid>>,
     /// Writers of this process queue here, in order. In SQLite's own queue they would poll, out of order; in
     /// PostgreSQL's each would keep a connection.
     turn: tokio::sync::Mutex<()>,
@@ -63,6 +70,9 @@ impl Access {
     /// Opens the control database for access. The first opening of an installation makes the operator customer and
     /// the account `operator` with a random password, and writes it to [`Database::operator_password`] where there is
     /// one. Several processes may do so at once; one of them makes the installation.
+    ///
+    /// The master key is that of [`Database::master_key`], where there is one; it is looked at when it is needed. See
+    /// [`Access::with_vault`] for another.
     ///
     /// # Errors
     /// When the database or the password file cannot be read or written. An installation that could not be finished
@@ -80,7 +90,15 @@ impl Access {
         database: &Database,
         clock: Clock,
     ) -> Result<Opened, AccessError> {
-        setup::open(control, database, clock).await
+        let vault = database.master_key().map_or_else(Vault::none, Vault::made_in);
+        let opened = setup::open(control, database, clock).await?;
+        Ok(Opened { access: opened.access.with_vault(vault), ..opened })
+    }
+
+    /// The same with the master keys of another vault.
+    #[must_use]
+    pub fn with_vault(self, vault: Vault) -> Self {
+        Self { vault, ..self }
     }
 
     pub(crate) fn new(control: ControlDb, clock: Clock, key: InstallationKey) -> Self {
@@ -92,10 +110,13 @@ impl Access {
                 hasher: Hasher::new(),
                 remembered: Mutex::default(),
                 counters: Counters::new(),
+                rates: RateBudget::default(),
+                noting: Mutex::default(),
                 turn: tokio::sync::Mutex::new(()),
                 outbox: watch::Sender::new(0),
                 bound: Mutex::default(),
             }),
+            vault: Vault::none(),
         }
     }
 
@@ -129,6 +150,18 @@ impl Access {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.inner.counters
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    pub(crate) fn rates(&self) -> &RateBudget {
+        &self.inner.rates
+    }
+
+    pub(crate) fn noting(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        lock(&self.inner.noting)
     }
 
     pub(crate) fn turn(&self) -> &tokio::sync::Mutex<()> {

@@ -111,7 +111,7 @@ impl Access {
         summaries(&rows).during(self.control().place(), "read accounts").map_err(Into::into)
     }
 
-    /// Disables an account: its sign-ins end, and it cannot sign in again.
+    /// Disables an account: its sign-ins end, it cannot sign in again, and its credentials are refused.
     ///
     /// # Errors
     /// When it is unknown, disabled already or the last operator, or the database fails.

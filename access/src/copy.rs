@@ -27,12 +27,17 @@ pub struct CopySummary {
     pub accounts: usize,
     /// Permissions that were granted.
     pub grants: usize,
+    /// Credentials, revoked ones that are still known included.
+    pub credentials: usize,
 }
 
 /// Copies the installation of `from` into `to`, which has its tables but no installation yet: customers, accounts with
-/// their numbers and passwords, permissions, the installation's key, and the events that are not in the log yet: a backup
-/// has no relay, and its outbox must not be lost. It is one transaction, so that after a crash there is nothing, and it can
-/// be run again. The copy leaves an event of its own in the outbox of `to`.
+/// their numbers and passwords, permissions, credentials, the installation's key, and the events that are not in the log
+/// yet: a backup has no relay, and its outbox must not be lost. It is one transaction, so that after a crash there is nothing,
+/// and it can be run again. The copy leaves an event of its own in the outbox of `to`.
+///
+/// Tokens are hashed with the installation's key, so they go on working. Access keys stay sealed under the master key,
+/// which is in no database and must be brought along.
 ///
 /// Nobody should work with `from` meanwhile; what changes until the end is noticed, what changes afterwards is not
 /// copied.
@@ -54,7 +59,7 @@ pub async fn copy_control(from: &ControlDb, to: &ControlDb) -> Result<CopySummar
     if written != contents {
         return Err(AccessError::Damaged { place: to.place().clone(), what: "the copy" });
     }
-    if Contents::of_source(from).await? != contents {
+    if !Contents::of_source(from).await?.continues(&contents) {
         return Err(AccessError::ChangedMeanwhile(from.place().clone()));
     }
     let summary = contents.summary();
@@ -63,10 +68,11 @@ pub async fn copy_control(from: &ControlDb, to: &ControlDb) -> Result<CopySummar
         "installation",
         to.place().as_str(),
         format!(
-            "{} customers, {} accounts and {} permissions were copied from {} to {}.",
+            "{} customers, {} accounts, {} permissions and {} credentials were copied from {} to {}.",
             summary.customers,
             summary.accounts,
             summary.grants,
+            summary.credentials,
             from.place(),
             to.place()
         ),
@@ -85,6 +91,7 @@ struct Contents {
     customers: Vec<CustomerRow>,
     accounts: Vec<AccountRow>,
     grants: Vec<(Uuid, Uuid, String, DateTime<Utc>)>,
+    credentials: Vec<CredentialRow>,
     /// Events that wait, in order. Should both relays append one, the views absorb it.
     outbox: Vec<OutboxRow>,
 }
@@ -120,6 +127,23 @@ struct AccountRow {
     created_at: DateTime<Utc>,
 }
 
+#[derive(PartialEq, Eq)]
+struct CredentialRow {
+    id: Uuid,
+    account: Uuid,
+    kind: String,
+    name: String,
+    name_key: String,
+    access_id: Option<String>,
+    token_hash: Option<Vec<u8>>,
+    sealed: Option<Vec<u8>>,
+    key_id: Option<String>,
+    expires_at: Option<DateTime<Utc>>,
+    revoked_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    used_at: Option<DateTime<Utc>>,
+}
+
 impl Contents {
     /// What the source holds at one moment.
     async fn of_source(from: &ControlDb) -> Result<Self, StoreError> {
@@ -141,6 +165,11 @@ impl Contents {
              ORDER BY account, customer, permission")
         .fetch_all(&mut *on)
         .await?;
+        let credentials =
+            sql("SELECT id, account, kind, name, name_key, access_id, token_hash, sealed, key_id,
+             expires_at, revoked_at, created_at, used_at FROM credentials ORDER BY id")
+            .fetch_all(&mut *on)
+            .await?;
         let outbox = sql("SELECT event_id, topic, key, value, created_at FROM outbox ORDER BY sequence")
             .fetch_all(&mut *on)
             .await?;
@@ -149,6 +178,7 @@ impl Contents {
             customers: rows(&customers, CustomerRow::of)?,
             accounts: rows(&accounts, AccountRow::of)?,
             grants: rows(&grants, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?,
+            credentials: rows(&credentials, CredentialRow::of)?,
             outbox: rows(&outbox, OutboxRow::of)?,
         })
     }
@@ -176,6 +206,9 @@ impl Contents {
                 .execute(change.on())
                 .await?;
         }
+        for credential in &self.credentials {
+            credential.write(change).await?;
+        }
         for entry in &self.outbox {
             entry.write(change).await?;
         }
@@ -189,11 +222,20 @@ impl Contents {
         Ok(())
     }
 
+    /// Whether nothing was changed since `before`. That credentials are used is no change: it happens all the time.
+    fn continues(mut self, before: &Self) -> bool {
+        for (credential, before) in self.credentials.iter_mut().zip(&before.credentials) {
+            credential.used_at = before.used_at;
+        }
+        self == *before
+    }
+
     fn summary(&self) -> CopySummary {
         CopySummary {
             customers: self.customers.len(),
             accounts: self.accounts.len(),
             grants: self.grants.len(),
+            credentials: self.credentials.len(),
         }
     }
 }
@@ -273,6 +315,47 @@ impl AccountRow {
         .bind(self.version)
         .bind(self.disabled_at)
         .bind(self.created_at)
+        .execute(change.on())
+        .await?;
+        Ok(())
+    }
+}
+
+impl CredentialRow {
+    fn of(row: &Row) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.get("id")?,
+            account: row.get("account")?,
+            kind: row.get("kind")?,
+            name: row.get("name")?,
+            name_key: row.get("name_key")?,
+            access_id: row.get("access_id")?,
+            token_hash: row.get("token_hash")?,
+            sealed: row.get("sealed")?,
+            key_id: row.get("key_id")?,
+            expires_at: row.get("expires_at")?,
+            revoked_at: row.get("revoked_at")?,
+            created_at: row.get("created_at")?,
+            used_at: row.get("used_at")?,
+        })
+    }
+
+    async fn write(&self, change: &mut Change<'_>) -> Result<(), sqlx::Error> {
+        sql("INSERT INTO credentials (id, account, kind, name, name_key, access_id, token_hash, sealed, key_id,
+             expires_at, revoked_at, created_at, used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(self.id)
+        .bind(self.account)
+        .bind(&self.kind)
+        .bind(&self.name)
+        .bind(&self.name_key)
+        .bind(self.access_id.as_ref())
+        .bind(self.token_hash.as_deref())
+        .bind(self.sealed.as_deref())
+        .bind(self.key_id.as_ref())
+        .bind(self.expires_at)
+        .bind(self.revoked_at)
+        .bind(self.created_at)
+        .bind(self.used_at)
         .execute(change.on())
         .await?;
         Ok(())

@@ -6,6 +6,7 @@ use annals_schemas::EncodeError;
 use annals_store::{Place, StoreError};
 
 use crate::permission::Permission;
+use crate::vault::VaultError;
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,28 @@ pub enum AccessError {
         "`{0}` is the last account that may operate this installation; grant `can_operate` to another one first"
     )]
     LastOperator(String),
+    /// The account has a credential of this name.
+    #[error("`{account}` already has a credential `{name}`")]
+    CredentialExists {
+        /// The account.
+        account: String,
+        /// The name.
+        name: String,
+    },
+    /// The account has no credential of this name that is in use.
+    #[error("`{account}` has no credential `{}`", .name.escape_debug())]
+    UnknownCredential {
+        /// The account.
+        account: String,
+        /// The name.
+        name: String,
+    },
+    /// The end of a new credential's time has passed already.
+    #[error("the credential `{}` would have expired already", .0.escape_debug())]
+    Expired(String),
+    /// A master key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// More passwords wait to be hashed than the limit allows.
     #[error("too many passwords are being checked at once; try again")]
     Busy,
@@ -120,8 +143,8 @@ pub enum AccessError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignInError {
-    /// Unknown account, wrong password, disabled account, unknown or ended sign-in: from outside they are one and the
-    /// same. The audit event knows which it was.
+    /// Unknown account, wrong password, disabled account, unknown or ended sign-in, unknown, revoked or expired
+    /// credential, wrong signature: from outside they are one and the same. The audit event knows which it was.
     #[error("wrong or missing credentials")]
     Refused,
     /// Nothing was checked: too many others wait.

@@ -6,13 +6,13 @@
 //!
 //! Reading order: [`permission`] (what may be granted), [`principal`] (who asks, and from where), [`author`] (who
 //! changes something), [`access`] (the door: everything is a method of [`Access`]), then by topic `setup`,
-//! `customers`, `accounts`, `grants`, `sign_in`, `session`, `counted`, `outbox`, `known_ids`, `leases`, `members`,
-//! `copy`; how their changes bear each other stands in `change`. Without a database:
-//! [`throttle`] (which of many equal events are written), `passwords` (bounded hashing), `remembered` (verified
-//! credentials), [`secret`] and [`clock`].
+//! `customers`, `accounts`, `grants`, `sign_in`, `session`, `credentials`, `authenticate`, `reseal`, `rate`, `counted`,
+//! `outbox`, `known_ids`, `leases`, `members`, `copy`; how their changes bear each other stands in `change`. Without a
+//! database: [`throttle`] (which of many equal events are written), `passwords` (bounded hashing), `remembered`
+//! (verified credentials), `vault` (sealed secrets), [`secret`] and [`clock`].
 //!
-//! Secrets: a password is stored as argon2id, a cookie as a keyed hash; neither is in an event, an error or a `Debug`
-//! output.
+//! Secrets: a password is stored as argon2id, a cookie or token as a keyed hash, an access key sealed under a master key
+//! that is not in the database; none of them is in an event, an error or a `Debug` output.
 #![forbid(unsafe_code)]
 
 pub mod access;
@@ -25,10 +25,13 @@ pub mod secret;
 pub mod throttle;
 
 mod accounts;
+mod attempt;
 mod audit;
+mod authenticate;
 mod change;
 mod copy;
 mod counted;
+mod credentials;
 mod customers;
 mod grants;
 mod known_ids;
@@ -37,16 +40,22 @@ mod members;
 mod names;
 mod outbox;
 mod passwords;
+mod rate;
 mod remembered;
+mod reseal;
 mod session;
 mod setup;
 mod sign_in;
+mod vault;
 
 pub use access::{Access, Opened, OperatorPassword};
 pub use accounts::{AccountSummary, MIN_PASSWORD_CHARACTERS};
 pub use author::Author;
 pub use clock::Clock;
 pub use copy::{CopySummary, copy_control};
+pub use credentials::{
+    CredentialKind, CredentialState, CredentialSummary, IssuedCredential, UnknownCredentialKind,
+};
 pub use error::{AccessError, SignInError};
 pub use members::Member;
 pub use names::MAX_NEW_NAME_BYTES;
@@ -54,7 +63,10 @@ pub use outbox::OutboxEntry;
 pub use passwords::{HashingLoad, MAX_HASHING, MAX_PASSWORD_BYTES, MAX_WAITING};
 pub use permission::{Grants, Permission, UnknownPermission};
 pub use principal::{Client, Customer, Principal};
+pub use rate::RateDecision;
+pub use reseal::ResealSummary;
 pub use secret::Secret;
 pub use session::{SIGN_IN_ENDS_AFTER, SIGN_IN_ENDS_UNUSED_AFTER};
 pub use sign_in::SignIn;
 pub use throttle::{Rule, Tally, Throttle};
+pub use vault::{Vault, VaultError};

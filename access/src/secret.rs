@@ -78,17 +78,27 @@ pub(crate) fn random_cookie() -> Result<String, AccessError> {
     Ok(hex::encode(random_bytes::<32>()?))
 }
 
-/// Characters of a generated password: 32 of them, so that five random bits are one character, and none that is
-/// easily taken for another.
-const PASSWORD_CHARACTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// A fresh token or key: 256 random bits after a prefix that tells people what it is.
+pub(crate) fn random_token(prefix: &str) -> Result<Secret, AccessError> {
+    Ok(Secret::new(prefix.to_owned() + &random_cookie()?))
+}
 
-/// A fresh password for people to copy: 28 characters, 140 random bits.
+/// Characters for people to copy: 32 of them, so that five random bits are one character, and none that is easily
+/// taken for another.
+const CHARACTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// A fresh password: 28 characters, 140 random bits.
 pub(crate) fn random_password() -> Result<Secret, AccessError> {
-    let text: String = random_bytes::<28>()?
-        .iter()
-        .map(|byte| char::from(PASSWORD_CHARACTERS[usize::from(byte % 32)]))
-        .collect();
-    Ok(Secret::new(text))
+    Ok(Secret::new(random_characters::<28>()?))
+}
+
+/// A fresh access id: 20 characters, 100 random bits. It is a name and no secret, but nobody guesses it either.
+pub(crate) fn random_access_id() -> Result<String, AccessError> {
+    random_characters::<20>()
+}
+
+fn random_characters<const N: usize>() -> Result<String, AccessError> {
+    Ok(random_bytes::<N>()?.iter().map(|byte| char::from(CHARACTERS[usize::from(byte % 32)])).collect())
 }
 
 #[cfg(test)]
@@ -119,6 +129,9 @@ mod tests {
         assert_eq!(one.len(), 64);
         let password = random_password().unwrap();
         assert_eq!(password.expose().len(), 28);
-        assert!(password.expose().bytes().all(|byte| PASSWORD_CHARACTERS.contains(&byte)));
+        assert!(password.expose().bytes().all(|byte| CHARACTERS.contains(&byte)));
+        let token = random_token("lmb_").unwrap();
+        assert!(token.expose().starts_with("lmb_") && token.expose().len() == 68);
+        assert_ne!(random_access_id().unwrap(), random_access_id().unwrap());
     }
 }

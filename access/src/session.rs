@@ -18,7 +18,7 @@ pub const SIGN_IN_ENDS_UNUSED_AFTER: TimeDelta = TimeDelta::minutes(30);
 pub const SIGN_IN_ENDS_AFTER: TimeDelta = TimeDelta::hours(12);
 
 /// How exactly the last use is known. A write per request would cost a sync per request.
-const USE_IS_WRITTEN_AFTER: TimeDelta = TimeDelta::minutes(1);
+pub(crate) const USE_IS_WRITTEN_AFTER: TimeDelta = TimeDelta::minutes(1);
 
 /// Longest cookie that is looked at; ours are shorter.
 const MAX_COOKIE_BYTES: usize = 256;

@@ -1,21 +1,16 @@
-//! Signing in with a password.
+//! Signing in with a password, for a while or for one request.
 
 use std::fmt;
 
-use annals_schemas::ids::{OPERATOR_CUSTOMER, derived};
-use annals_schemas::limits::{MAX_NAME_BYTES, cut};
-use annals_schemas::{Actor, ActorKind};
 use annals_store::error::Context;
 use annals_store::sql::{sql, sql_for};
 use uuid::Uuid;
 
 use crate::access::{Access, to_the_end};
-use crate::accounts::Account;
-use crate::audit::{self, Failure};
+use crate::accounts::{Account, select_account};
+use crate::attempt::{ACCOUNT_IS_DISABLED, Attempt, Presented};
 use crate::change::Change;
-use crate::counted::FailureKey;
 use crate::error::{AccessError, SignInError};
-use crate::names;
 use crate::principal::{Client, Principal};
 use crate::secret::{Secret, random_cookie};
 use crate::session::SIGN_IN_ENDS_UNUSED_AFTER;
@@ -25,7 +20,6 @@ const MAX_REMOVED: i64 = 100;
 
 const WRONG_PASSWORD: &str = "wrong password";
 const UNKNOWN_ACCOUNT: &str = "unknown account";
-const ACCOUNT_IS_DISABLED: &str = "account is disabled";
 const TOO_MANY: &str = "too many sign-ins at once";
 
 /// A successful sign-in.
@@ -43,13 +37,6 @@ impl fmt::Debug for SignIn {
     }
 }
 
-/// An attempt to sign in, as the client made it.
-struct Attempt {
-    email: String,
-    client: Client,
-    dialect: String,
-}
-
 impl Access {
     /// Signs in with a password. Leaves one audit event, whatever comes of it and also when the caller stops waiting;
     /// beyond the limits failures are counted.
@@ -63,41 +50,88 @@ impl Access {
         client: &Client,
         dialect: &str,
     ) -> Result<SignIn, SignInError> {
-        let attempt =
-            Attempt { email: email.to_owned(), client: client.clone(), dialect: dialect.to_owned() };
-        let (access, password) = (self.clone(), Secret::new(password));
-        to_the_end(async move { access.attempt(attempt, password).await }).await
+        let attempt = Attempt::new(Presented::Email(email.to_owned()), client, dialect);
+        let (access, email, password) = (self.clone(), email.to_owned(), Secret::new(password));
+        to_the_end(async move {
+            let account = access.recognize(&email, password, &attempt).await?;
+            match access.enter(&account, &attempt).await? {
+                Ok(sign_in) => Ok(sign_in),
+                Err(reason) => Err(access.refused(&attempt, &account, reason).await),
+            }
+        })
+        .await
     }
 
-    async fn attempt(&self, attempt: Attempt, password: Secret) -> Result<SignIn, SignInError> {
-        let account = self.account_by_email(self.reads(), &attempt.email).await?;
+    /// Checks a password for one request, as HTTP Basic needs it: there is no sign-in, and a success leaves no event.
+    /// Permissions are those of now. A failure is recorded as that of [`sign_in`](Self::sign_in).
+    ///
+    /// # Errors
+    /// As [`sign_in`](Self::sign_in).
+    pub async fn authenticate_password(
+        &self,
+        email: &str,
+        password: &str,
+        client: &Client,
+        dialect: &str,
+    ) -> Result<Principal, SignInError> {
+        let attempt = Attempt::new(Presented::Email(email.to_owned()), client, dialect);
+        let (access, email, password) = (self.clone(), email.to_owned(), Secret::new(password));
+        to_the_end(async move {
+            let account = access.recognize(&email, password, &attempt).await?;
+            match access.principal_now(&account).await? {
+                Ok(principal) => Ok(principal),
+                Err(reason) => Err(access.refused(&attempt, &account, reason).await),
+            }
+        })
+        .await
+    }
+
+    /// The account whose e-mail and password these are, as it was before the password was checked. A failure is
+    /// recorded.
+    async fn recognize(
+        &self,
+        email: &str,
+        password: Secret,
+        attempt: &Attempt,
+    ) -> Result<Account, SignInError> {
+        let account = self.account_by_email(self.reads(), email).await?;
         let verified = match self.verify(account.as_ref(), password).await {
             Ok(verified) => verified,
-            Err(AccessError::Busy) => {
-                self.record_failure(FailureKey::Busy, attempt.by_stranger(TOO_MANY)).await?;
-                return Err(SignInError::Busy);
-            }
+            Err(AccessError::Busy) => return Err(self.turned_away(attempt, TOO_MANY).await),
             Err(error) => return Err(error.into()),
         };
-        let (key, failure) = match account {
-            None => (attempt.stranger_key(), attempt.by_stranger(UNKNOWN_ACCOUNT)),
-            Some(account) => {
-                let reason = match (account.disabled, verified) {
-                    (true, _) => ACCOUNT_IS_DISABLED,
-                    (false, false) => WRONG_PASSWORD,
-                    (false, true) => match self.enter(&account, &attempt).await? {
-                        Ok(sign_in) => return Ok(sign_in),
-                        Err(reason) => reason,
-                    },
-                };
-                (
-                    FailureKey::Account(account.id, attempt.client.address),
-                    attempt.by_account(&account, reason),
-                )
-            }
+        let Some(account) = account else {
+            return Err(self.refused_stranger(attempt, UNKNOWN_ACCOUNT).await);
         };
-        self.record_failure(key, failure).await?;
-        Err(SignInError::Refused)
+        let reason = match (account.disabled, verified) {
+            (true, _) => ACCOUNT_IS_DISABLED,
+            (false, false) => WRONG_PASSWORD,
+            (false, true) => return Ok(account),
+        };
+        Err(self.refused(attempt, &account, reason).await)
+    }
+
+    /// The account with what it may do now, unless it was changed since it was read.
+    async fn principal_now(&self, read: &Account) -> Result<Result<Principal, &'static str>, AccessError> {
+        const READING: &str = "read an account";
+        let place = self.control().place();
+        // One statement, so that all of it is of one moment.
+        let rows = sql(select_account!(
+            ", g.customer AS granted_at, g.permission FROM accounts a JOIN customers c ON c.id = a.customer
+             LEFT JOIN grants g ON g.account = a.id WHERE a.id = ?"
+        ))
+        .bind(read.id)
+        .fetch_all(self.reads())
+        .await
+        .during(place, READING)?;
+        let account = rows.first().map(|row| self.account_of(row)).transpose()?;
+        match account {
+            Some(account) if account.disabled => Ok(Err(ACCOUNT_IS_DISABLED)),
+            Some(account) if account.version == read.version => {
+                Ok(Ok(Principal::of(account, &rows, None).during(place, READING)?))
+            }
+            _ => Ok(Err(WRONG_PASSWORD)),
+        }
     }
 
     /// Whether the password is the account's. Takes as long for an unknown account.
@@ -146,7 +180,7 @@ impl Access {
         .await
         .during(self.control().place(), "write a sign-in")?;
         let principal = self.principal(change.on(), account, Some(public_id)).await?;
-        change.tell(&audit::login_succeeded(&principal, &attempt.client, &attempt.dialect, now)).await?;
+        change.tell(&attempt.succeeded(&principal, now)).await?;
         change.commit().await?;
         Ok(Ok(SignIn { principal, cookie }))
     }
@@ -166,38 +200,5 @@ impl Access {
         .await
         .during(self.control().place(), "remove ended sign-ins")?;
         Ok(())
-    }
-}
-
-impl Attempt {
-    fn by_account(self, account: &Account, reason: &'static str) -> Failure {
-        Failure {
-            customer: account.customer.id,
-            actor: Actor::new(ActorKind::PortalAccount, account.id),
-            account: Some(account.email.clone()),
-            reason,
-            client: self.client,
-            dialect: self.dialect,
-        }
-    }
-
-    /// A name that nobody has, or that was not looked at: the event belongs to the operator.
-    fn by_stranger(self, reason: &'static str) -> Failure {
-        Failure {
-            customer: OPERATOR_CUSTOMER,
-            actor: Actor::new(ActorKind::Unknown, self.stranger()),
-            account: Some(cut(&self.email, MAX_NAME_BYTES)),
-            reason,
-            client: self.client,
-            dialect: self.dialect,
-        }
-    }
-
-    fn stranger_key(&self) -> FailureKey {
-        FailureKey::Name(self.stranger(), self.client.address)
-    }
-
-    fn stranger(&self) -> Uuid {
-        derived("unknown-account", &[names::key(&self.email).as_bytes()])
     }
 }

@@ -1,5 +1,6 @@
 //! `annals check-config`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use annals_bus::{KafkaBus, KafkaSettings};
@@ -24,6 +25,7 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         vec!["bus".into(), shown(bus.as_ref().map(KafkaSettings::address))],
         vec!["store".into(), shown(store.as_ref().map(|store| store.address().to_string()))],
         vec!["registry".into(), if config.registry.is_some() { "set".into() } else { "none".to_owned() }],
+        vec!["master key".into(), config.master_key_place()],
         vec!["roles".into(), roles.join(",")],
         vec!["listen".into(), config.listen(listen_from_environment()?).to_string()],
         vec!["log".into(), config.log.clone().unwrap_or_else(|| "default".into())],
@@ -31,18 +33,12 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         vec!["request timeout".into(), format!("{} s", config.request_timeout.as_secs())],
         vec!["secure cookies".into(), config.secure_cookies.to_string()],
     ])?;
-    if let Some(data) = data {
-        // A log beside another store is there without control tables.
-        if data.join("control.db").is_file() && store.is_none() {
-            let directory = DataDir::open(data)?;
-            ControlDb::open(&directory).await?.close().await;
-            output::line("the data directory can be used")?;
-        } else if data.join("log.db").is_file() {
-            DataDir::open(data)?;
-            output::line("the data directory can be used")?;
-        } else {
-            output::line("the data directory is not there yet; the first command that writes makes it")?;
-        }
+    let directory = match data {
+        Some(data) => check_directory(data, store.is_none()).await?,
+        None => None,
+    };
+    if let Some(id) = config.vault(directory.as_ref())?.key_id() {
+        output::line(format!("the master key `{id}` can be used"))?;
     }
     if let Some(settings) = bus {
         let topics = TOPICS.map(|topic| (topic.name, topic.partitions));
@@ -58,6 +54,22 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         output::line("the registry answers")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Looks whether the directory can be used, where it is there.
+async fn check_directory(data: &Path, has_control_tables: bool) -> anyhow::Result<Option<DataDir>> {
+    // A log beside another store is there without control tables.
+    let is_control_there = has_control_tables && data.join("control.db").is_file();
+    if !is_control_there && !data.join("log.db").is_file() {
+        output::line("the data directory is not there yet; the first command that writes makes it")?;
+        return Ok(None);
+    }
+    let directory = DataDir::open(data)?;
+    if is_control_there {
+        ControlDb::open(&directory).await?.close().await;
+    }
+    output::line("the data directory can be used")?;
+    Ok(Some(directory))
 }
 
 /// `serve` and `demo` take this variable by their flag; here there is no such flag.

@@ -19,8 +19,8 @@ pub async fn run(command: ControlCommand) -> anyhow::Result<ExitCode> {
     target.close().await;
     let summary = summary?;
     output::line(format!(
-        "copied {} customers, {} accounts, {} permissions",
-        summary.customers, summary.accounts, summary.grants
+        "copied {} customers, {} accounts, {} permissions, {} credentials",
+        summary.customers, summary.accounts, summary.grants, summary.credentials
     ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@ mod audit_log;
 mod check_config;
 pub mod completions;
 mod control;
+mod credential;
 mod customer;
 mod dead_letters;
 mod demo;
@@ -21,6 +22,7 @@ mod topics;
 
 use std::io::Read;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use annals_access::{Permission, Secret};
 use anyhow::{Context, bail};
@@ -43,6 +45,7 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Customer(command) => customer::run(&config, command).await,
         Command::Account(command) => account::run(&config, command).await,
         Command::Permission(command) => permission::run(&config, command).await,
+        Command::Credential(command) => credential::run(&config, command).await,
         Command::Import(arguments) => import::run(&config, arguments).await,
         Command::Query(arguments) => query::run(&config, arguments).await,
         Command::Tail(arguments) => tail::run(&config, arguments).await,
@@ -70,4 +73,35 @@ fn read_password() -> anyhow::Result<Secret> {
 
 fn permissions(names: &[String]) -> anyhow::Result<Vec<Permission>> {
     names.iter().map(|name| name.parse().map_err(anyhow::Error::new)).collect()
+}
+
+/// Reads a length of time such as `400d`, `36h`, `90m`.
+fn parse_time(text: &str) -> anyhow::Result<Duration> {
+    let wrong = || format!("`{}` is not a time such as 400d, 36h or 90m", text.escape_debug());
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).with_context(wrong)?;
+    let seconds = match unit {
+        "d" => 86_400,
+        "h" => 3_600,
+        "m" => 60,
+        "s" => 1,
+        _ => bail!(wrong()),
+    };
+    let number: u64 = number.parse().with_context(wrong)?;
+    Ok(Duration::from_secs(number.saturating_mul(seconds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_number_with_its_unit() {
+        for (text, seconds) in [("400d", 34_560_000), ("36h", 129_600), ("90m", 5_400), ("0s", 0)] {
+            assert_eq!(parse_time(text).unwrap().as_secs(), seconds, "{text}");
+        }
+        for text in ["", "d", "90", "-1d", "1.5h", "90 d", "9é", "é", "1w"] {
+            let error = parse_time(text).unwrap_err().to_string();
+            assert!(error.ends_with("is not a time such as 400d, 36h or 90m"), "{error}");
+        }
+    }
 }

@@ -21,12 +21,15 @@ pub(crate) const CONNECTIONS: u32 = 4;
 const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "control", include_str!("../migrations/control/0001_control.sql")),
     (2, "many processes", include_str!("../migrations/control/0002_many_processes.sql")),
+    (3, "credentials", include_str!("../migrations/control/0003_credentials.sql")),
 ];
 
 /// The same tables in PostgreSQL.
 #[cfg(feature = "postgres")]
-pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "control", include_str!("../migrations/control_postgres/0001_control.sql"))];
+pub(crate) const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "control", include_str!("../migrations/control_postgres/0001_control.sql")),
+    (2, "credentials", include_str!("../migrations/control_postgres/0002_credentials.sql")),
+];
 
 /// The control database. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -162,6 +162,16 @@ impl Database {
         }
     }
 
+    /// The file for the master key, where there is a directory for it.
+    #[must_use]
+    pub fn master_key(&self) -> Option<PathBuf> {
+        match self {
+            Self::Embedded(directory) => Some(directory.master_key()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => None,
+        }
+    }
+
     /// Whether other machines can work on the same databases.
     #[must_use]
     pub fn is_shared(&self) -> bool {

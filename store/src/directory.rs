@@ -1,11 +1,12 @@
 //! The data directory of the embedded engines: what stands where, and who may hold which role on it.
 //!
 //! ```text
-//! DIR/control.db            customers, accounts, grants, sign-ins, outbox, known ids, generations
+//! DIR/control.db            customers, accounts, grants, credentials, sign-ins, outbox, known ids, generations
 //! DIR/log.db                the event log
 //! DIR/views/VIEW.N.db       generation N of a view: rows, positions, dead letters
 //! DIR/roles/ROLE.lock       held while a process has the role
 //! DIR/operator-password     first password of the operator
+//! DIR/master.key            opens the sealed keys of credentials
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -128,6 +129,12 @@ impl DataDir {
     #[must_use]
     pub fn operator_password(&self) -> PathBuf {
         self.path.join("operator-password")
+    }
+
+    /// The file that holds the master key, unless another one was configured.
+    #[must_use]
+    pub fn master_key(&self) -> PathBuf {
+        self.path.join("master.key")
     }
 
     /// Takes a role, or says who has it.

@@ -9,6 +9,7 @@ mod bad_input;
 mod configuration;
 mod copy;
 mod crash;
+mod credentials;
 mod disk;
 mod program;
 mod routes;

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use annals_access::{Access, Author, Client, Member, Permission, Secret};
+use annals_access::{Access, Author, Client, CredentialKind, Member, Permission, Secret};
 use annals_store::Transaction;
 use annals_store::sql::sql;
 use annals_testing::SOON;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::support::{Engine, Home, PASSWORD};
+use crate::support::{Engine, Home, PASSWORD, issued, show, told};
 
 const CHANGES_LOCK: i64 = 0x616e_6e61_6c73_0101;
 
@@ -29,6 +29,8 @@ async fn waits(what: &str, change: impl Future) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_that_decide_by_what_they_read_wait_for_each_other() {
     let (home, access) = Home::with_ada(Engine::Postgres).await;
+    issued(&access, CredentialKind::Bearer, "poller").await;
+    issued(&access, CredentialKind::Lmv1, "pair").await;
     let (_other, tx) = another_change(&home).await;
     let (by, ada) = (Author::command_line(), "ada@example.com");
     let password = || Secret::new("another password");
@@ -38,6 +40,11 @@ async fn changes_that_decide_by_what_they_read_wait_for_each_other() {
     waits("set_password", access.set_password(ada, password(), &by)).await;
     waits("grant", access.grant(ada, "acme", &[Permission::Operate], &by)).await;
     waits("revoke", access.revoke(ada, "acme", &[Permission::ViewAuditLog], &by)).await;
+    let kind = CredentialKind::Bearer;
+    waits("add_credential", access.add_credential(ada, kind, "new", None, &by)).await;
+    waits("revoke_credential", access.revoke_credential(ada, "poller", &by)).await;
+    waits("rotate_credential", access.rotate_credential(ada, "poller", &by)).await;
+    waits("reseal", access.reseal(&by)).await;
     waits("bind_log", access.bind_log(&[("audit", Uuid::max())])).await;
     drop(tx);
     // What waited and was given up left nothing; the next one need not wait.
@@ -49,6 +56,8 @@ async fn changes_that_decide_by_what_they_read_wait_for_each_other() {
 async fn what_happens_all_the_time_waits_for_nobody() {
     let (home, access) = Home::with_ada(Engine::Postgres).await;
     access.bind_log(&[("audit", Uuid::max())]).await.unwrap();
+    let pair = issued(&access, CredentialKind::Lmv1, "pair").await;
+    told(&access).await;
     let (_other, _tx) = another_change(&home).await;
     let client = Client::local();
     let everything = async {
@@ -59,6 +68,9 @@ async fn what_happens_all_the_time_waits_for_nobody() {
         access.record_read(&principal, "papi", &client).await.unwrap();
         access.flush(true).await.unwrap();
         access.sign_out(&principal, &client, "papi").await.unwrap();
+        show(&access, CredentialKind::Lmv1, &pair).await.unwrap();
+        access.authenticate_password("ada@example.com", PASSWORD, &client, "papi").await.unwrap();
+        assert!(access.take_rate(principal.customer.id, "endpoint", 1).await.allowed);
         let entries = access.outbox(10).await.unwrap();
         assert_eq!(entries.len(), 4);
         access.outbox_done(&entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>()).await.unwrap();

@@ -1,12 +1,17 @@
 //! The control tables copied between engines.
 
-use annals_access::{Access, AccessError, Author, Client, CopySummary, Permission, Secret, copy_control};
+use std::path::Path;
+
+use annals_access::{
+    Access, AccessError, Author, Client, CopySummary, CredentialKind, Permission, Secret, SignInError, Vault,
+    copy_control,
+};
 use annals_schemas::Event;
 use annals_store::sql::sql;
 use annals_store::{ControlDb, Database};
 use uuid::Uuid;
 
-use crate::support::{Engine, Home, PASSWORD, personal, told, told_one};
+use crate::support::{Engine, Home, PASSWORD, issued, personal, show, told, told_one};
 
 /// Tests with a source and a target, each on every pair of engines.
 macro_rules! pairs {
@@ -30,6 +35,7 @@ pairs!(
         a_copy_is_the_same_installation,
         nothing_is_copied_over_an_installation_or_from_none,
         events_that_wait_are_copied_and_a_copy_can_be_copied,
+        credentials_go_on_working_in_a_copy_with_its_master_key,
     )
 );
 
@@ -47,6 +53,7 @@ async fn source(engine: Engine) -> (Home, Access) {
         .unwrap();
     access.disable_account("bob", &by).await.unwrap();
     access.set_password("eve@example.com", Secret::new("another password"), &by).await.unwrap();
+    issued(&access, CredentialKind::Bearer, "poller").await;
     access.remember_ids(Uuid::nil(), &[Uuid::max()]).await.unwrap();
     access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await.unwrap();
     told(&access).await;
@@ -68,20 +75,21 @@ async fn a_copy_is_the_same_installation(from: Engine, to: Engine) {
     let database = home.database();
     let control = database.control().await.unwrap();
     let summary = copy_control(access.control(), &control).await.unwrap();
-    assert_eq!(summary, CopySummary { customers: 3, accounts: 4, grants: 4 });
+    assert_eq!(summary, CopySummary { customers: 3, accounts: 4, grants: 4, credentials: 1 });
 
     let copy = open(&home, &database, control).await;
     let event = told_one(&copy).await;
     let Event::ConfigurationChanged(told) = &event else { panic!("{event:?}") };
     assert_eq!((told.action.as_str(), told.entity_type.as_deref()), ("CONTROL_COPIED", Some("installation")));
     let expected = format!(
-        "3 customers, 4 accounts and 4 permissions were copied from {} to {}.",
+        "3 customers, 4 accounts, 4 permissions and 1 credentials were copied from {} to {}.",
         access.control().place(),
         copy.control().place()
     );
     assert_eq!(personal(&event).text.as_deref(), Some(expected.as_str()));
     assert_eq!(copy.accounts().await.unwrap(), access.accounts().await.unwrap());
     assert_eq!(copy.customers().await.unwrap(), access.customers().await.unwrap());
+    assert_eq!(copy.credentials(None).await.unwrap(), access.credentials(None).await.unwrap());
     assert_eq!(key_of(copy.control()).await, key_of(access.control()).await);
     assert!(copy.known_ids(Uuid::nil(), &[Uuid::max()]).await.unwrap().is_empty());
     let sign_ins: i64 =
@@ -130,6 +138,50 @@ async fn events_that_wait_are_copied_and_a_copy_can_be_copied(from: Engine, to: 
     assert_eq!(again.process().await.outbox(10).await.unwrap().len(), 3);
     // A second time there is an installation.
     assert!(copy_control(access.control(), &control).await.is_err());
+}
+
+async fn credentials_go_on_working_in_a_copy_with_its_master_key(from: Engine, to: Engine) {
+    let (there, access) = source(from).await;
+    let mut all = Vec::new();
+    for kind in CredentialKind::ALL {
+        all.push((kind, issued(&access, kind, kind.name()).await));
+    }
+    let by = Author::command_line();
+    issued(&access, CredentialKind::Lmv1, "revoked").await;
+    access.revoke_credential("ada@example.com", "revoked", &by).await.unwrap();
+
+    let home = Home::new(to).await;
+    let database = home.database();
+    let control = database.control().await.unwrap();
+    let summary = copy_control(access.control(), &control).await.unwrap();
+    assert_eq!(summary.credentials, 5);
+    let copy = open(&home, &database, control).await;
+    assert_eq!(copy.credentials(None).await.unwrap(), access.credentials(None).await.unwrap());
+
+    // Without the master key tokens are good, and pairs are a failure that names the key.
+    for (kind, credential) in &all {
+        match (kind, show(&copy, *kind, credential).await) {
+            (CredentialKind::Lmv1, Err(SignInError::Access(AccessError::Vault(error)))) => {
+                let id = key_id(&there.master_key());
+                assert!(error.to_string().contains(&format!("`{id}`")), "{error}");
+            }
+            (CredentialKind::Bearer | CredentialKind::ApiKey, Ok(_)) => {}
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+    let brought = home.keys.path().join("brought.key");
+    std::fs::copy(there.master_key(), &brought).unwrap();
+    let copy = copy.with_vault(Vault::in_file(brought));
+    for (kind, credential) in &all {
+        show(&copy, *kind, credential).await.unwrap();
+    }
+}
+
+/// Id of the master key in a file.
+fn key_id(file: &Path) -> String {
+    let vault = Vault::in_file(file.to_owned());
+    vault.load().unwrap();
+    vault.key_id().unwrap()
 }
 
 #[tokio::test]

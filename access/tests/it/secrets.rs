@@ -1,12 +1,17 @@
 //! No secret leaves: not in events, not in messages, not in `Debug` outputs, and cookies not even into the database.
 
-use annals_access::{Author, Client, Permission, Secret};
+use annals_access::{Author, Client, CredentialKind, Permission, Secret};
 use annals_store::sql::sql;
 
-use crate::support::{Engine, Home, PASSWORD, client, suite};
+use crate::support::{Engine, Home, PASSWORD, client, issued, show, suite};
 
-suite!(no_secret_is_in_an_event_or_a_debug_output, no_cookie_is_in_a_row);
+suite!(
+    no_secret_is_in_an_event_or_a_debug_output,
+    no_cookie_is_in_a_row,
+    neither_token_nor_access_key_is_in_a_row,
+);
 
+const LMV1: CredentialKind = CredentialKind::Lmv1;
 const NEW_PASSWORD: &str = "staple of another horse";
 const WRONG_PASSWORD: &str = "guess of a stranger";
 
@@ -50,6 +55,18 @@ async fn no_secret_is_in_an_event_or_a_debug_output(engine: Engine) {
     outputs
         .push(format!("{:?}", access.sign_in("operator", operator_password.trim(), &client, "papi").await));
     outputs.push(format!("{:?} {:?}", access.accounts().await, access.customers().await));
+    let mut issued = Vec::new();
+    for kind in CredentialKind::ALL {
+        let added = access.add_credential("ada", kind, kind.name(), None, &by).await.unwrap();
+        let rotated = access.rotate_credential("ada", kind.name(), &by).await.unwrap();
+        outputs.push(format!("{added:?} {rotated:#?}"));
+        for credential in [added, rotated] {
+            outputs.push(format!("{:?}", show(&access, kind, &credential).await));
+            issued.push(credential.secret);
+        }
+    }
+    outputs.push(format!("{:?} {access:?}", access.credentials(None).await));
+    let master_key = std::fs::read_to_string(home.master_key()).unwrap();
 
     let pool = access.control().pool();
     let hashes: Vec<String> = sql("SELECT password_hash FROM accounts").fetch_scalars(pool).await.unwrap();
@@ -66,9 +83,16 @@ async fn no_secret_is_in_an_event_or_a_debug_output(engine: Engine) {
     secrets.extend(tokens);
     secrets.push(key);
     secrets.push(b"argon2id".to_vec());
+    secrets.extend(issued.iter().map(|secret| secret.expose().as_bytes().to_vec()));
+    secrets.push(master_key.trim().as_bytes().to_vec());
+    secrets.push(hex_decoded(master_key.trim()));
+    let hashes = sql("SELECT token_hash FROM credentials WHERE token_hash IS NOT NULL").fetch_scalars(pool);
+    let hashes: Vec<Vec<u8>> = hashes.await.unwrap();
+    secrets.extend(hashes);
 
     let entries = access.outbox(1_000).await.unwrap();
-    assert_eq!(entries.len() as u64, told + 8);
+    // Eight of the account, six changes of credentials, and three that were refused after they were rotated.
+    assert_eq!(entries.len() as u64, told + 8 + 6 + 3);
     outputs.push(format!("{entries:?}"));
     for secret in &secrets {
         for entry in &entries {
@@ -116,6 +140,25 @@ async fn no_cookie_is_in_a_row(engine: Engine) {
     let (hash, public_id): (Vec<u8>, String) = (row.get(0).unwrap(), row.get(1).unwrap());
     assert!(hash != bytes && hash != sign_in.cookie.as_bytes());
     assert!(!sign_in.cookie.contains(&public_id));
+}
+
+async fn neither_token_nor_access_key_is_in_a_row(engine: Engine) {
+    let (_home, access) = Home::with_ada(engine).await;
+    for kind in CredentialKind::ALL {
+        let credential = issued(&access, kind, kind.name()).await;
+        show(&access, kind, &credential).await.unwrap();
+        let row = sql("SELECT name, access_id, token_hash, sealed, key_id FROM credentials WHERE id = ?");
+        let row = row.bind(credential.id).fetch_one(access.control().pool()).await.unwrap();
+        let texts: [Option<String>; 3] = [0, 1, 4].map(|at: usize| row.get(at).unwrap());
+        let bytes: [Option<Vec<u8>>; 2] = [2, 3].map(|at: usize| row.get(at).unwrap());
+        assert_eq!([bytes[0].is_some(), bytes[1].is_some()], [kind != LMV1, kind == LMV1]);
+        let secret = credential.secret.expose();
+        let random = hex_decoded(secret.rsplit('_').next().unwrap());
+        let texts = texts.into_iter().flatten().map(String::into_bytes);
+        for field in texts.chain(bytes.into_iter().flatten()) {
+            assert!(!contains(&field, secret.as_bytes()) && !contains(&field, &random));
+        }
+    }
 }
 
 fn hex_decoded(text: &str) -> Vec<u8> {

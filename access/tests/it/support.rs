@@ -1,13 +1,18 @@
 //! An installation on each engine, processes on it, and what they told.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use annals_access::{Access, Author, Client, Clock, Opened, Permission, Secret};
+use annals_access::{
+    Access, Author, Client, Clock, CredentialKind, IssuedCredential, Opened, Permission, Principal, Secret,
+    SignInError, Vault,
+};
 use annals_schemas::codec::{NoRegistry, decode};
 use annals_schemas::{Event, Personal};
 use annals_store::{DataDir, Database, PostgresDb};
 use annals_testing::postgres::{FreshDatabase, fresh_database};
-use annals_testing::servers;
+use annals_testing::{SOON, servers};
 use tempfile::TempDir;
 use tokio::sync::Barrier;
 
@@ -44,6 +49,8 @@ pub(crate) use suite;
 /// Databases of their own with a clock. They go away with this value.
 pub(crate) struct Home {
     place: Place,
+    /// For the master key where the databases have no directory.
+    pub(crate) keys: TempDir,
     pub(crate) clock: Clock,
 }
 
@@ -62,7 +69,7 @@ impl Home {
                 Place::Postgres(Box::new(fresh_database(&server).await))
             }
         };
-        Self { place, clock: Clock::manual(start) }
+        Self { place, keys: TempDir::new().unwrap(), clock: Clock::manual(start) }
     }
 
     pub(crate) fn database(&self) -> Database {
@@ -80,7 +87,16 @@ impl Home {
     pub(crate) async fn opened(&self) -> Opened {
         let database = self.database();
         let control = database.control().await.unwrap();
-        Access::open_with_clock(control, &database, self.clock.clone()).await.unwrap()
+        let opened = Access::open_with_clock(control, &database, self.clock.clone()).await.unwrap();
+        match database.master_key() {
+            Some(_) => opened,
+            None => Opened { access: opened.access.with_vault(Vault::made_in(self.master_key())), ..opened },
+        }
+    }
+
+    /// The file with the master key.
+    pub(crate) fn master_key(&self) -> PathBuf {
+        self.database().master_key().unwrap_or_else(|| self.keys.path().join("master.key"))
     }
 
     /// A process on an installation with the customer `acme` and its account `ada@example.com`, and an empty outbox.
@@ -97,9 +113,43 @@ impl Home {
         (home, access)
     }
 }
+
 /// A client at an address.
 pub(crate) fn client(address: &str) -> Client {
     Client::new(Some(address.parse().unwrap()), Some("curl/8.0"))
+}
+
+/// Adds a credential of Ada's for ever.
+pub(crate) async fn issued(access: &Access, kind: CredentialKind, name: &str) -> IssuedCredential {
+    access.add_credential("ada@example.com", kind, name, None, &Author::command_line()).await.unwrap()
+}
+
+/// Shows a credential, as a client of its kind does.
+pub(crate) async fn show(
+    access: &Access,
+    kind: CredentialKind,
+    credential: &IssuedCredential,
+) -> Result<Principal, SignInError> {
+    let (client, key) = (client("10.0.0.7"), credential.secret.expose().to_owned());
+    match &credential.access_id {
+        Some(access_id) => {
+            // In place of a signature: whoever has the key can tell it.
+            access.authenticate_signed(access_id, &client, "santaba", move |stored| stored == key).await
+        }
+        None => access.authenticate_token(kind, &key, &client, "santaba").await,
+    }
+}
+
+/// Polls until `look` gives `expected`: something is written that nobody waits for.
+pub(crate) async fn until<T: PartialEq + std::fmt::Debug>(expected: T, look: impl AsyncFn() -> T) {
+    let reached = async {
+        while look().await != expected {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(SOON, reached).await.is_err() {
+        assert_eq!(look().await, expected);
+    }
 }
 
 /// Empties the outbox and returns its events.

@@ -78,6 +78,36 @@ async fn a_query_server_reads_and_writes_the_control_tables() {
 }
 
 #[tokio::test]
+async fn a_role_that_was_granted_before_a_migration_writes_its_tables() {
+    let here = granted().await;
+    let owner = here.owner.control().await.unwrap();
+    for statement in [
+        "DROP TABLE credentials",
+        "DROP TABLE rate_windows",
+        "DELETE FROM _sqlx_migrations WHERE version = 2",
+    ] {
+        sql(statement).execute(owner.pool()).await.unwrap();
+    }
+    let error = here.query.control().await.unwrap_err();
+    assert!(matches!(error, StoreError::NoRight { .. }), "only the owner migrates: {error:?}");
+    here.owner.control().await.unwrap();
+    let control = here.query.control().await.unwrap();
+    sql("INSERT INTO rate_windows (began, customer, endpoint, taken) VALUES (?, ?, 'e', 1)")
+        .bind(Utc::now())
+        .bind(Uuid::nil())
+        .execute(control.pool())
+        .await
+        .unwrap();
+    for statement in [
+        "UPDATE credentials SET used_at = now()",
+        "UPDATE rate_windows SET taken = 2",
+        "DELETE FROM rate_windows",
+    ] {
+        sql(statement).execute(control.pool()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_query_server_follows_the_owner_s_generations() {
     let here = granted().await;
     let owner = here.owner.control().await.unwrap();
