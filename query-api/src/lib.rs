@@ -6,7 +6,9 @@
 //! panics), `positions` (how far each view is), `body` (reading one, bounded) and `observe` (log line and metrics).
 #![forbid(unsafe_code)]
 
+pub mod native;
 pub mod papi;
+pub mod santaba;
 pub mod serve;
 pub mod state;
 
@@ -19,6 +21,7 @@ mod positions;
 mod request_target;
 mod router;
 mod scope;
+mod stopping;
 mod write_timeout;
 
 pub use router::router;

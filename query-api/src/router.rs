@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use crate::health::{self, Readiness};
 use crate::observe::{self, Answer, UNKNOWN};
 use crate::state::ApiState;
-use crate::{metrics_page, papi};
+use crate::{metrics_page, native, papi, santaba};
 
 /// What the handlers share.
 pub(crate) struct App {
@@ -25,6 +25,8 @@ pub(crate) struct App {
     pub(crate) permits: Semaphore,
     /// Totals that were counted already.
     pub(crate) totals: Totals,
+    /// Answers that take their time.
+    pub(crate) streams: native::Streams,
 }
 
 /// Everything over HTTP. The log's end as it is now is what `/readyz` waits for.
@@ -34,7 +36,7 @@ pub fn router(state: ApiState) -> Router {
     observe::describe();
     metrics_page::describe();
     let permits = Semaphore::new(state.settings.max_concurrent_requests.clamp(1, Semaphore::MAX_PERMITS));
-    let app = Arc::new(App { state, readiness: Readiness::default(), permits, totals: Totals::default() });
+    let app = Arc::new(App { state, readiness: Readiness::default(), permits, totals: Totals::default(), streams: native::Streams::default() });
     if let Ok(runtime) = Handle::try_current() {
         // Without a runtime, or when the log cannot be read just now, the first question to `/readyz` does it.
         let app = Arc::clone(&app);
@@ -54,12 +56,37 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
 
 async fn dispatch(app: &App, request: Request) -> Answer {
     let path = request.uri().path();
-    if app.state.settings.dialects && papi::owns(path) {
-        match app.state.views.get() {
-            Some(views) => papi::answer(app, views, request).await,
-            None => health::no_views_yet(),
-        }
-    } else if let Some(page) = health::Page::at(path) {
+    let Some(dialect) = Dialect::at(path).filter(|_| app.state.settings.dialects) else {
+        return page(app, request).await;
+    };
+    let Some(views) = app.state.views.get() else { return health::no_views_yet() };
+    match dialect {
+        Dialect::Papi => papi::answer(app, views, request).await,
+        Dialect::Santaba => santaba::answer(app, views, request).await,
+        Dialect::Native => native::answer(app, views, request).await,
+    }
+}
+
+/// Who answers a path with a language of its own.
+#[derive(Clone, Copy)]
+enum Dialect {
+    Papi,
+    Santaba,
+    Native,
+}
+
+impl Dialect {
+    fn at(path: &str) -> Option<Self> {
+        [(Self::Papi, papi::owns(path)), (Self::Santaba, santaba::owns(path)), (Self::Native, native::owns(path))]
+            .into_iter()
+            .find_map(|(dialect, owns)| owns.then_some(dialect))
+    }
+}
+
+/// Health and metrics.
+async fn page(app: &App, request: Request) -> Answer {
+    let path = request.uri().path();
+    if let Some(page) = health::Page::at(path) {
         health::answer(app, page, request.method()).await
     } else {
         Answer {

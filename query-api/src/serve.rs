@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::observe::chain;
 use crate::request_target::EncodedTargets;
+use crate::stopping::{self, Stopping};
 use crate::write_timeout::WriteTimeout;
 
 /// Bounds of what clients can hold.
@@ -79,13 +80,14 @@ async fn serve_within(
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let (word, stopping) = stopping::channel();
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (stream, peer, place) = next(&listener, &places) => {
-                let connection = graceful.watch(connection(limits, stream, peer, service.clone()));
+                let connection = graceful.watch(connection(limits, stream, peer, service.clone(), stopping.clone()));
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
                         // Clients go away; what matters to anybody is in the line of the request.
@@ -97,6 +99,7 @@ async fn serve_within(
         }
     }
     drop(listener);
+    word.say();
     if timeout(limits.drain, graceful.shutdown()).await.is_err() {
         tracing::warn!(connections = connections.len(), "requests under way were cut off by the shutdown");
     }
@@ -126,6 +129,7 @@ fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     service: TowerToHyperService<Router>,
+    stopping: Stopping,
 ) -> http1::Connection<
     TokioIo<EncodedTargets<WriteTimeout<TcpStream>>>,
     impl Service<
@@ -147,6 +151,7 @@ fn connection(
             stream,
             service_fn(move |mut request: hyper::Request<Incoming>| {
                 request.extensions_mut().insert(ConnectInfo(peer));
+                request.extensions_mut().insert(stopping.clone());
                 service.call(request)
             }),
         )

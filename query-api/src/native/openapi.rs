@@ -94,7 +94,7 @@ const NO_SCOPES: [&str; 0] = [];
 
 fn security_schemes() -> [SecurityScheme; 4] {
     let http = |scheme, about: &str| {
-        SecurityScheme::Http(HttpBuilder::new().scheme(scheme).description(about).build())
+        SecurityScheme::Http(HttpBuilder::new().scheme(scheme).description(Some(about)).build())
     };
     let key =
         ApiKeyValue::with_description("X-API-Key", "An API key (`ak_…`); also taken as a bearer token.");

@@ -38,7 +38,7 @@ impl Resource {
 }
 
 /// Whether a path, percent-encoded as it came, is in this dialect.
-pub(super) fn owns(raw_path: &str) -> bool {
+pub(crate) fn owns(raw_path: &str) -> bool {
     let path = decoded(raw_path);
     path.starts_with(PREFIX) || path == PREFIX.trim_end_matches('/')
 }
