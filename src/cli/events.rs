@@ -110,7 +110,7 @@ impl EventFilters {
             customers: self.customer.clone(),
             accounts: self.account.clone(),
             actors: Vec::new(),
-            addresses: self.address.clone(),
+            addresses: self.address.iter().map(IpAddr::to_canonical).collect(),
             actions: self.action.clone(),
             categories: self.category.clone(),
             severities: self.severity.clone(),

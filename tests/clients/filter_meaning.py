@@ -4,6 +4,7 @@ It shares no code with annals and is written from the vendor's pages and the lis
 trees (random_filters.py) and only ever written, so that nothing here reads the grammar the way the server does.
 """
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Reading:
 READINGS = (Reading(False), Reading(True))
 
 
+@functools.lru_cache(maxsize=100_000)
 def fold(text):
     """A text without case, letter by letter."""
     return "".join("σ" if small == "ς" else small for letter in text for small in letter.lower())

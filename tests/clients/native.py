@@ -1,6 +1,7 @@
 """A small client of annals' own API: pages, walks, the feed, live streams and files."""
 
 import json
+import time
 
 import requests
 
@@ -9,6 +10,8 @@ import raw_http
 EVENTS, LOGONS, DESCRIPTION = "/v1/audit-events", "/v1/logons", "/v1/openapi.json"
 POSITION = "annals-position"
 LIVE = "text/event-stream"
+# Signs of life come all the time, so that silence is not what a test waits for in vain.
+LIVE_SECONDS, PIECE_BYTES = 150, 65_536
 PARAMETERS = [
     *("start", "end", "customer", "account", "actor", "address", "action", "category", "severity", "entity-type"),
     *("entity", "description", "text", "sign-in", "sort", "limit", "cursor", "count", "format", "after"),
@@ -100,6 +103,7 @@ class Live:
         assert answer.headers["content-type"].startswith(LIVE) and answer.headers[POSITION]
         self.answer = answer
         self.last_id = None
+        self.deadline = time.monotonic() + LIVE_SECONDS
 
     def __enter__(self):
         return self
@@ -124,7 +128,8 @@ class Live:
     def lines(self):
         """The lines as they come. A text may hold what Python takes for the end of one."""
         rest = b""
-        for piece in self.answer.iter_content(None):
+        while piece := self.answer.raw.read1(PIECE_BYTES):
+            assert time.monotonic() < self.deadline, f"nothing came to an end within {LIVE_SECONDS} s"
             *whole, rest = (rest + piece).split(b"\n")
             yield from (line.decode().removesuffix("\r") for line in whole)
 
@@ -146,7 +151,7 @@ def problem_of(status, content_type, body):
 def assert_answer(answer):
     """A raw answer of this API, and nobody's fault but the caller's."""
     assert isinstance(answer, raw_http.Answer) and answer.status < 500, answer
-    if answer.status == 414:
+    if answer.status in raw_http.TOO_LONG:
         return
     if answer.status != 200:
         problem_of(answer.status, answer.content_type, answer.json())

@@ -102,8 +102,8 @@ class Caller:
         return self.looked_at(raw_http.send(self.base, method, target, headers=headers, **options))
 
     def looked_at(self, answer):
-        """The answer, if it is an envelope of the dialect or the bare 414 of a target that is too long."""
-        if answer.status != 414:
+        """The answer, if it is an envelope of the dialect or the bare refusal of a target that is too long."""
+        if answer.status not in raw_http.TOO_LONG:
             assert_envelope(answer, self.version)
         return answer
 

@@ -89,7 +89,7 @@ def pair(portal):
 @pytest.fixture(scope="module")
 def token(portal):
     """A token of the reader's."""
-    return credentials.add(portal.annals, credentials.BEARER, READER, "examples").santaba
+    return credentials.add(portal.annals, credentials.BEARER, READER, "examples-token").santaba
 
 
 def typed(portal, query="", version=None):

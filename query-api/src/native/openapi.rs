@@ -13,7 +13,7 @@ use utoipa::openapi::path::{
 };
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{
-    ArrayBuilder, ComponentsBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type,
+    AnyOfBuilder, ArrayBuilder, ComponentsBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
 };
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
@@ -166,7 +166,7 @@ fn schema(kind: Kind) -> RefOr<Schema> {
     let name = || text().min_length(Some(1)).max_length(Some(MAX_VALUE_CHARACTERS));
     let address = || -> RefOr<Schema> {
         let one = |format: KnownFormat| text().format(Some(SchemaFormat::KnownFormat(format)));
-        OneOfBuilder::new().item(one(KnownFormat::Ipv4)).item(one(KnownFormat::Ipv6)).into()
+        AnyOfBuilder::new().item(one(KnownFormat::Ipv4)).item(one(KnownFormat::Ipv6)).into()
     };
     match kind {
         Kind::Time => text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into(),
@@ -224,7 +224,8 @@ fn success(function: Function, components: &mut Components) -> ResponseBuilder {
         Function::ListEvents => {
             let page = reference::<EventPage>(components);
             let feed = reference::<FeedPage>(components);
-            let either: RefOr<Schema> = OneOfBuilder::new().item(page).item(feed).into();
+            // Not "one of": a page of the feed has all that a page has.
+            let either: RefOr<Schema> = AnyOfBuilder::new().item(page).item(feed).into();
             answer
                 .description("A page of events, or with `after` of the feed; or all of them in another form.")
                 .content("application/json", content(either))

@@ -464,7 +464,7 @@ mod tests {
         let limit = row(PAGING, "limit").unwrap();
         assert_eq!(given("").number(limit), Ok(DEFAULT_LIMIT));
         assert_eq!(given("limit=1000").number(limit), Ok(1_000));
-        for bad in ["0", "1001", "-1", "+1", "%2B1", "1.0", "x", "", "99999999999"] {
+        for bad in ["0", "1001", "-1", "%2B1", "1.0", "x", "", "99999999999"] {
             assert!(given(&format!("limit={bad}")).number(limit).is_err(), "{bad}");
         }
         assert_eq!(given("count=true").flag("count"), Ok(true));

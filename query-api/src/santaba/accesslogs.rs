@@ -4,7 +4,7 @@
 use annals_access::{Customer, Permission};
 use annals_views::audit_log::{AuditField, AuditQuery, Direction, Order, Scope, counted_page, find};
 use annals_views::filter::Filter;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
 use uuid::Uuid;
@@ -158,7 +158,9 @@ impl Asked {
         let filters: Result<Vec<Expression>, _> = parameters.filters().map(str::parse).collect();
         let filters = filters?;
         let says_when = filters.iter().any(|filter| filter.mentions(Field::HappenedOn));
-        let since = (self.version == Version::V1 && !says_when).then(|| self.now - DEFAULT_WINDOW);
+        // In whole seconds, as times are shown; and so that two requests of one second ask the same.
+        let since = (self.now - DEFAULT_WINDOW).trunc_subsecs(0);
+        let since = (self.version == Version::V1 && !says_when).then_some(since);
         Ok(Filter::all([between(since, None), meaning(&filters)?]))
     }
 }
@@ -189,7 +191,7 @@ mod tests {
     use annals_views::filter::Test;
     use proptest::prelude::*;
 
-    const NOW: &str = "2015-07-09T17:00:00Z";
+    const NOW: &str = "2015-07-09T17:00:00.5Z";
 
     fn query(version: Version, text: &str) -> Result<AuditQuery, SantabaError> {
         let parameters = Parameters::parse(Some(text))?;

@@ -61,8 +61,8 @@ impl World {
         let opened = Access::open_with_clock(control.clone(), &place.database, clock.clone()).await.unwrap();
         let topics: Vec<_> = TOPICS.iter().map(|topic| (topic.name, topic.partitions)).collect();
         let bus = EmbeddedBus::open(&place.directory, &topics).await.unwrap();
-        let (audit_log, audit_store) = view::<AuditLog>(&control, &place.database).await;
-        let (logged_on_users, users_store) = view::<LoggedOnUsers>(&control, &place.database).await;
+        let (audit_log, audit_store) = view::<AuditLog>(&control, &place.database, &bus).await;
+        let (logged_on_users, users_store) = view::<LoggedOnUsers>(&control, &place.database, &bus).await;
         let running = Component { name: "relay".to_owned(), state: ComponentState::Running };
         let components = Arc::new(Mutex::new(vec![running]));
         let shown = Arc::clone(&components);
@@ -238,11 +238,19 @@ pub(crate) fn names(events: &[Event]) -> Vec<String> {
     events.iter().map(|event| annals_schemas::present(event).name).collect()
 }
 
-async fn view<V: View>(control: &ControlDb, database: &Database) -> (Followed, Arc<dyn ViewStore>) {
+async fn view<V: View>(
+    control: &ControlDb,
+    database: &Database,
+    bus: &EmbeddedBus,
+) -> (Followed, Arc<dyn ViewStore>) {
     let tables = V::tables();
     let followed = Followed::start(control, database, V::NAME, V::VERSION, Some(tables)).await.unwrap();
     let generation = followed.current().generation.number;
-    (followed, database.view_store(V::NAME, generation, tables).await.unwrap())
+    let store = database.view_store(V::NAME, generation, tables).await.unwrap();
+    for topic in V::topics() {
+        store.bind_incarnation(topic.name, bus.incarnation(topic.name).await.unwrap()).await.unwrap();
+    }
+    (followed, store)
 }
 
 async fn fold<V: View>(bus: &EmbeddedBus, store: &dyn ViewStore) {

@@ -1,7 +1,7 @@
 //! Which records a filter lets pass: filters in the words of the view (docs/dialects.md, "santaba": Filters).
 //!
-//! What cannot be asked for at all (a field that does not exist, a number where a time belongs) lets nothing pass, also
-//! when it is negated: a filter that was meant otherwise must not show more than was meant.
+//! What cannot be asked for at all (a field that does not exist, a word where a time belongs) lets nothing pass, also when
+//! it is negated: a filter that was meant otherwise must not show more than was meant.
 
 use annals_views::address;
 use annals_views::audit_log::AuditField;

@@ -72,8 +72,10 @@ async fn a_download_that_is_cut_says_so_in_its_last_line(engine: Engine) {
         // Far more than the buffers between server and client hold.
         let text = "x".repeat(8 * 1024);
         let events: Vec<_> =
-            (1..4_000).map(|id| telling(native.event(id, "2020-05-01 10:00:00"), &text, None)).collect();
-        native.world.publish(&events).await;
+            (1..2_500).map(|id| telling(native.event(id, "2020-05-01 10:00:00"), &text, None)).collect();
+        for some in events.chunks(250) {
+            native.world.publish(some).await;
+        }
         let mut stream = TcpStream::connect(native.world.server).await.unwrap();
         stream.write_all(&native.asking("audit-events", &[("format", format)]).bytes()).await.unwrap();
         // It has begun, and cannot go on: nobody reads.
@@ -82,7 +84,7 @@ async fn a_download_that_is_cut_says_so_in_its_last_line(engine: Engine) {
         let (text, whole) = dechunked(&http::read(&mut stream).await);
         assert!(whole);
         assert!(text.ends_with(mark), "{}", &text[text.len().saturating_sub(100)..]);
-        assert!(text.lines().count() < 4_000);
+        assert!(text.lines().count() < 2_500);
         serving.await.unwrap().unwrap();
     }
 }

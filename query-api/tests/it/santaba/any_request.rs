@@ -42,6 +42,7 @@ const VALUES: &[&str] = &[
     "id~*",
     "_all~\"* AND NOT (a OR b)\"",
     "_all~%00",
+    "username:%00|%2500*",
     "_all!~\"%C3%9F\"",
     "_all:%FF",
     "nothing!:x",

@@ -171,7 +171,7 @@ async fn a_credential_ends_with_its_account(engine: Engine) {
     let pair = portal.pair_of(SARAH, "pair").await;
     let bearer = format!("Bearer {}", portal.token);
     let by = Author::command_line();
-    portal.access.revoke_credential(SARAH, "token of the tests", &by).await.unwrap();
+    portal.access.revoke_credential(SARAH, "token-of-the-tests", &by).await.unwrap();
     assert!(!lets_in(&portal, 3, &bearer).await);
     assert!(lets_in(&portal, 3, &pair.header(SIGNED)).await);
     portal.access.disable_account(SARAH, &by).await.unwrap();

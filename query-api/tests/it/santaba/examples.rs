@@ -125,7 +125,7 @@ async fn every_example_of_a_parameter_means_what_the_page_says(engine: Engine) {
     }
     assert_eq!(times(&format!("?sort=-happenedOn&{all}")).await, newest_first);
     for keyword in ["*victoria*", "victoria", "Victoria", "%22*victoria*%22", "\"victoria\""] {
-        let (total, _) = typed(&portal, &format!("?filter=_all~{keyword}, happenedOn>:0")).await.page();
+        let (total, _) = typed(&portal, &format!("?filter=_all~{keyword},%20happenedOn>:0")).await.page();
         assert_eq!(total, 2, "{keyword}");
     }
     let (total, items) = typed(&portal, &format!("?fields=description,username&{all}")).await.page();

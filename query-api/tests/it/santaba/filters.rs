@@ -10,6 +10,7 @@ suite!(
     each_filter_leaves_what_it_says,
     the_forms_of_real_clients_arrive,
     raw_bytes_of_a_filter_mean_the_same_as_encoded_ones,
+    a_character_that_no_text_can_hold_finds_nothing,
     the_longest_filters_are_answered,
 );
 
@@ -145,6 +146,24 @@ async fn raw_bytes_of_a_filter_mean_the_same_as_encoded_ones(engine: Engine) {
         let encoded = portal.ids(&form(&[("filter", filter)])).await;
         assert_eq!(portal.ids(&format!("filter={}", filter.replace(' ', "%20"))).await, encoded, "{filter}");
     }
+}
+
+/// PostgreSQL's texts hold no U+0000.
+async fn a_character_that_no_text_can_hold_finds_nothing(engine: Engine) {
+    let portal = portal(engine).await;
+    for field in ["username", "description", "ip", "sessionId", "id", "_all"] {
+        for operator in [":", "~"] {
+            for value in ["%00", "%2500", "a%00*", "%22Sarah%00%22%7CSarah%00"] {
+                assert_eq!(
+                    portal.ids(&format!("filter={field}{operator}{value}")).await,
+                    [0; 0],
+                    "{field}{operator}{value}"
+                );
+            }
+        }
+    }
+    assert_eq!(portal.ids("filter=%00:x").await, [0; 0]);
+    assert_eq!(portal.ids("filter=happenedOn:%00").await, [0; 0]);
 }
 
 async fn the_longest_filters_are_answered(engine: Engine) {

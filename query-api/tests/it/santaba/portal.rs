@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::engine::Engine;
 use crate::http::{Ask, Reply};
-use crate::world::{PASSWORD, World};
+use crate::world::World;
 
 pub(super) const LIST: &str = "/santaba/rest/setting/accesslogs";
 
@@ -139,7 +139,7 @@ impl Portal {
         world.account(SARAH, &acme, &[Permission::ViewAuditLog]).await;
         world.account(NOBODY, &acme, &[]).await;
         let mut portal = Self { world, acme, other, access, token: String::new() };
-        portal.token = portal.token_of(SARAH, "token of the tests").await;
+        portal.token = portal.token_of(SARAH, "token-of-the-tests").await;
         portal.world.empty_outbox().await;
         portal
     }
