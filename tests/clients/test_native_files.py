@@ -93,7 +93,8 @@ def test_formulas_are_defused_in_csv_and_kept_elsewhere(reader):
     events = reader.all(**TEXTS_DAY)
     accounts = {event["actor"]["account"]: rows[event["id"]]["account"] for event in events}
     for formula in FORMULAS:
-        assert accounts[formula] == defused(formula)
+        # The importer takes blanks from the ends of a name.
+        assert accounts[formula.strip()] == defused(formula.strip())
     for text in TEXTS.values():
         assert accounts[out(text)] == defused(out(text))
 
@@ -221,8 +222,9 @@ def test_somebody_without_permission_sees_their_own_events_only(portal):
     own = until(lambda: stranger.page(limit=1000), "a read is an event of one's own")
     assert {event["actor"]["account"] for event in own} == {NOBODY}
     assert stranger.problem(native.LOGONS, address="192.0.2.10") == (403, "permission-denied")
-    foreign = Native(portal.base, credentials.add(portal.annals, credentials.API_KEY, READER, "foreign")).page(limit=1)
-    assert stranger.problem(f"{native.EVENTS}/{foreign[0]['id']}") == (404, "not-found")
+    foreign = Native(portal.base, credentials.add(portal.annals, credentials.API_KEY, READER, "other"))
+    (imported,) = foreign.page(limit=1, end="2024-12-31T00:00:00Z")
+    assert stranger.problem(f"{native.EVENTS}/{imported['id']}") == (404, "not-found")
 
 
 def test_another_customer_is_like_one_that_does_not_exist(portal, reader):

@@ -51,7 +51,9 @@ def reader(portal):
 
 def query(portal, *options):
     """What the command prints."""
-    return portal.annals.run("query", *options).stdout
+    done = subprocess.run(**portal.annals.command("query", *options), capture_output=True, check=True, timeout=60)
+    # As it is: line ends of a file are part of it.
+    return done.stdout.decode()
 
 
 def lines(text):
