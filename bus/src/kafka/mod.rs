@@ -111,7 +111,7 @@ impl KafkaBus {
         topics: &[(&str, u32)],
         retention: Option<Duration>,
     ) -> Result<Vec<TopicReport>> {
-        let health = Arc::new(Health::new(settings.address()));
+        let health = Arc::new(Health::new(settings));
         let readers = Arc::new(Readers::new(settings, Arc::clone(&health)));
         let appender = Appender::new(settings, Arc::clone(&health))?;
         let tools = Tools { settings: settings.clone(), health, readers, appender };
@@ -130,7 +130,7 @@ impl KafkaBus {
     /// count, [`BusError::Unavailable`] when nobody answers in time, [`BusError::Refused`] when the login, the
     /// certificates or the rights are not enough.
     pub async fn open(settings: &KafkaSettings, topics: &[(&str, u32)]) -> Result<Self> {
-        let health = Arc::new(Health::new(settings.address()));
+        let health = Arc::new(Health::new(settings));
         let readers = Arc::new(Readers::new(settings, Arc::clone(&health)));
         first_contact(settings, &readers).await?;
         let topics = look_up(settings, &readers, topics).await?;
