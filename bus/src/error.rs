@@ -14,7 +14,7 @@ pub enum BusError {
     UnknownPartition(Partition),
     /// The topic exists with another number of partitions.
     #[error(
-        "topic `{topic}` has {actual} partitions, not {wanted}; keys would move, so copy the log into a new one with `annals log copy` instead"
+        "topic `{topic}` has {actual} partitions, not {wanted}, so its keys would stand elsewhere; each version of annals has its own number: use the one that made the topic, or bring the log into a new one with `annals log copy`"
     )]
     PartitionCount {
         /// The topic.
