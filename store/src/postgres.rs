@@ -242,6 +242,9 @@ impl PostgresDb {
         layout::lay_out(self, &schema, &place, tables).await?;
         let settings = [
             ("statement_timeout", WRITE_TIMEOUT),
+            // For what stands beside the batches, whatever the database's own default is: an id of a dictionary is used from
+            // memory as soon as it is known, so a crash must not take its row back. Batches say otherwise themselves.
+            ("synchronous_commit", "on"),
             // A batch's keys are few beside the table's rows, but the planner does not know that of a new table.
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
