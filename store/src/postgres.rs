@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection as _, PgConnection};
@@ -111,7 +112,7 @@ impl PostgresDb {
     /// # Errors
     /// [`StoreError::Setting`] when it is none.
     pub fn parse(url: &str) -> Result<Self> {
-        let (url, password_file) = take_password_file(url);
+        let (url, password_file) = take_password_file(url)?;
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(StoreError::Setting("it begins with neither postgres:// nor postgresql://".into()));
         }
@@ -342,12 +343,17 @@ fn take_password_file(url: &str) -> (String, Option<String>) {
     let mut rest = Vec::new();
     for part in query.split('&') {
         match part.strip_prefix("password_file=") {
-            Some(path) => file = Some(path.replace("%2F", "/").replace("%20", " ")),
+            Some(path) => {
+                let path = percent_decode_str(path).decode_utf8().map_err(|_| {
+                    StoreError::Setting("password_file is not text after percent-decoding".into())
+                })?;
+                file = Some(path.into_owned());
+            }
             None => rest.push(part),
         }
     }
     let url = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-    (url, file)
+    Ok((url, file))
 }
 
 #[cfg(test)]
@@ -380,11 +386,17 @@ mod tests {
 
     #[test]
     fn the_password_may_stand_in_a_file() {
-        let (url, file) = take_password_file("postgres://a@b/c?sslmode=require&password_file=/run/secret");
+        let taken = |parameters: &str| take_password_file(&format!("postgres://a@b/c?{parameters}")).unwrap();
+        let of = |url: &str, file: &str| (url.to_owned(), Some(file.to_owned()));
         assert_eq!(
-            (url.as_str(), file.as_deref()),
-            ("postgres://a@b/c?sslmode=require", Some("/run/secret"))
+            taken("sslmode=require&password_file=/run/secret"),
+            of("postgres://a@b/c?sslmode=require", "/run/secret")
         );
-        assert_eq!(take_password_file("postgres://a@b/c?password_file=/x").0, "postgres://a@b/c");
+        assert_eq!(
+            taken("password_file=%2fa%20b%2Fp%C3%A4ss%26%25"),
+            of("postgres://a@b/c", "/a b/p\u{e4}ss&%")
+        );
+        let error = take_password_file("postgres://a@b/c?password_file=%FF").unwrap_err().to_string();
+        assert!(error.contains("password_file"), "{error}");
     }
 }
