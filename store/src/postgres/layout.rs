@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::{CONTROL_SCHEMA, LAYOUT_LOCK, PostgresDb};
+use super::{CONTROL_SCHEMA, LAYOUT_LOCK, PostgresDb, rights};
 use crate::control::{self, POSTGRES_MIGRATIONS};
 use crate::error::Context;
 use crate::table::{Column, ColumnKind};
@@ -93,6 +93,7 @@ pub(super) async fn lay_out(
     statements.extend(LAYOUT.map(str::to_owned));
     statements.extend(tables.iter().flat_map(|table| table.postgres_ddl()));
     statements.push(format!("INSERT INTO marks (key, value) VALUES ('layout', '\\x{LAYOUT_VERSION:02x}')"));
+    statements.extend(rights::statements_for(&mut tx, schema, place).await?);
     for statement in statements {
         sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.during(place, DOING)?;
     }
