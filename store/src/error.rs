@@ -43,6 +43,18 @@ pub enum StoreError {
     /// Another writer moved a position, or the generation was retired: this writer must start again from the store.
     #[error("the positions of `{0}` were moved by another writer")]
     Fenced(Place),
+    /// A generation that was to become the active one is not being built any more.
+    #[error(
+        "generation {generation} of view `{view}` in `{place}` was given up meanwhile: another rebuild took its place"
+    )]
+    GivenUp {
+        /// The control tables.
+        place: Place,
+        /// The view.
+        view: String,
+        /// The generation.
+        generation: i64,
+    },
     /// A table is not there: the generation was removed, or never made.
     #[error("a table of `{0}` is not there")]
     Gone(Place),
@@ -209,6 +221,7 @@ impl StoreError {
             Self::Busy(_)
                 | Self::DiskFull(_)
                 | Self::Fenced(_)
+                | Self::GivenUp { .. }
                 | Self::Gone(_)
                 | Self::TooSlow { .. }
                 | Self::Unavailable { .. }
