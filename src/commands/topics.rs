@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use annals_bus::{KafkaBus, KafkaSettings};
 use annals_schemas::TOPICS;
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::cli::TopicsCommand;
 use crate::config::Config;
 use crate::installation::client_id;
 use crate::output;
+
+/// A thousand years. Kafka counts milliseconds, and cannot count all that a number here could say.
+const MAX_RETENTION: Duration = Duration::from_secs(1_000 * 366 * 86_400);
 
 /// Runs the command.
 pub async fn run(config: &Config, command: TopicsCommand) -> anyhow::Result<ExitCode> {
@@ -31,15 +34,28 @@ pub async fn run(config: &Config, command: TopicsCommand) -> anyhow::Result<Exit
 
 /// Reads a time such as `400d`, `36h`, `90m`.
 fn parse_retention(text: &str) -> anyhow::Result<Duration> {
-    let (number, unit) = text.split_at(text.len().saturating_sub(1));
-    let seconds = match unit {
-        "d" => 86_400,
-        "h" => 3_600,
-        "m" => 60,
-        "s" => 1,
-        _ => bail!("`{text}` is not a time such as 400d, 36h or 90m"),
-    };
-    let number: u64 =
-        number.parse().with_context(|| format!("`{text}` is not a time such as 400d, 36h or 90m"))?;
-    Ok(Duration::from_secs(number.saturating_mul(seconds)))
+    const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
+    let time = UNITS.iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(*unit)?.parse().ok()?;
+        Some(Duration::from_secs(number.checked_mul(*seconds)?)).filter(|time| *time <= MAX_RETENTION)
+    });
+    time.with_context(|| format!("`{text}` is not a time such as 400d, 36h or 90m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retention_is_a_number_and_a_unit() -> anyhow::Result<()> {
+        assert_eq!(parse_retention("400d")?, Duration::from_secs(400 * 86_400));
+        assert_eq!(parse_retention("36h")?, parse_retention("2160m")?);
+        for wrong in
+            ["", "d", "400", "400\u{e9}", "\u{e9}", "4w", "-1d", "1.5h", "18446744073709551615d", "99999999d"]
+        {
+            let error = parse_retention(wrong).expect_err("must be refused");
+            assert!(error.to_string().contains(&format!("`{wrong}` is not a time")), "{error}");
+        }
+        Ok(())
+    }
 }
