@@ -70,6 +70,11 @@ pub enum BusError {
     /// The address of the log is not understood.
     #[error("the setting `--bus` is wrong: {0}")]
     Settings(String),
+    /// The address is Kafka's, and this build has no Kafka.
+    #[error(
+        "the setting `--bus` names Kafka, but this build has no Kafka; build annals with the feature `kafka`"
+    )]
+    NotBuilt,
     /// A topic is not there, or annals has not made it its own.
     #[error("topic `{topic}` {reason}; run `annals topics ensure`")]
     NotPrepared {

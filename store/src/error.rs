@@ -24,6 +24,9 @@ pub enum StoreError {
     /// Nothing is there.
     #[error("there is no data directory at `{0}`")]
     NoDirectory(Place),
+    /// A command that only reads found no control tables.
+    #[error("there is no installation in `{0}`")]
+    NoInstallation(Place),
     /// The disk is full.
     #[error("no space left on the disk that holds `{0}`")]
     DiskFull(Place),

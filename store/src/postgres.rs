@@ -222,6 +222,12 @@ impl PostgresDb {
         within(CONNECT_TIMEOUT, options.connect()).await.during(&self.place, "connect")
     }
 
+    /// Whether there are control tables.
+    pub(crate) async fn has_control(&self) -> Result<bool> {
+        self.check().await?;
+        layout::has_control(self).await
+    }
+
     /// Opens and migrates the control tables.
     pub(crate) async fn control(&self) -> Result<ControlDb> {
         self.check().await?;
@@ -337,8 +343,8 @@ fn parameters(url: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Takes `password_file=…` out of an address: libpq has no such parameter.
-fn take_password_file(url: &str) -> (String, Option<String>) {
-    let Some((base, query)) = url.split_once('?') else { return (url.to_owned(), None) };
+fn take_password_file(url: &str) -> Result<(String, Option<String>)> {
+    let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), None)) };
     let mut file = None;
     let mut rest = Vec::new();
     for part in query.split('&') {

@@ -51,6 +51,14 @@ pub(super) async fn migrate_control(database: &PostgresDb) -> Result<()> {
     Ok(())
 }
 
+/// Whether the control tables were ever made.
+pub(super) async fn has_control(database: &PostgresDb) -> Result<bool> {
+    let mut connection = database.connect("check", CONTROL_SCHEMA).await?;
+    let version = migrated_to(&mut connection, &database.place).await?;
+    let _ = connection.close().await;
+    Ok(version.is_some())
+}
+
 /// Version of the last migration; `None` when there was none.
 async fn migrated_to(connection: &mut PgConnection, place: &Place) -> Result<Option<i64>> {
     let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
