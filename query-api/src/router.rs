@@ -36,7 +36,13 @@ pub fn router(state: ApiState) -> Router {
     observe::describe();
     metrics_page::describe();
     let permits = Semaphore::new(state.settings.max_concurrent_requests.clamp(1, Semaphore::MAX_PERMITS));
-    let app = Arc::new(App { state, readiness: Readiness::default(), permits, totals: Totals::default(), streams: native::Streams::default() });
+    let app = Arc::new(App {
+        state,
+        readiness: Readiness::default(),
+        permits,
+        totals: Totals::default(),
+        streams: native::Streams::default(),
+    });
     if let Ok(runtime) = Handle::try_current() {
         // Without a runtime, or when the log cannot be read just now, the first question to `/readyz` does it.
         let app = Arc::clone(&app);
@@ -77,9 +83,13 @@ enum Dialect {
 
 impl Dialect {
     fn at(path: &str) -> Option<Self> {
-        [(Self::Papi, papi::owns(path)), (Self::Santaba, santaba::owns(path)), (Self::Native, native::owns(path))]
-            .into_iter()
-            .find_map(|(dialect, owns)| owns.then_some(dialect))
+        [
+            (Self::Papi, papi::owns(path)),
+            (Self::Santaba, santaba::owns(path)),
+            (Self::Native, native::owns(path)),
+        ]
+        .into_iter()
+        .find_map(|(dialect, owns)| owns.then_some(dialect))
     }
 }
 

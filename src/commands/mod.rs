@@ -75,6 +75,9 @@ fn permissions(names: &[String]) -> anyhow::Result<Vec<Permission>> {
     names.iter().map(|name| name.parse().map_err(anyhow::Error::new)).collect()
 }
 
+/// Longest time that a setting may name: a thousand years. Kafka counts milliseconds, and clocks end.
+const MAX_TIME: Duration = Duration::from_secs(1_000 * 366 * 86_400);
+
 /// Reads a length of time such as `400d`, `36h`, `90m`.
 fn parse_time(text: &str) -> anyhow::Result<Duration> {
     let wrong = || format!("`{}` is not a time such as 400d, 36h or 90m", text.escape_debug());
@@ -87,7 +90,8 @@ fn parse_time(text: &str) -> anyhow::Result<Duration> {
         _ => bail!(wrong()),
     };
     let number: u64 = number.parse().with_context(wrong)?;
-    Ok(Duration::from_secs(number.saturating_mul(seconds)))
+    let time = Duration::from_secs(number.saturating_mul(seconds));
+    if time > MAX_TIME { Err(anyhow::anyhow!(wrong())) } else { Ok(time) }
 }
 
 #[cfg(test)]
@@ -99,7 +103,9 @@ mod tests {
         for (text, seconds) in [("400d", 34_560_000), ("36h", 129_600), ("90m", 5_400), ("0s", 0)] {
             assert_eq!(parse_time(text).unwrap().as_secs(), seconds, "{text}");
         }
-        for text in ["", "d", "90", "-1d", "1.5h", "90 d", "9é", "é", "1w"] {
+        for text in
+            ["", "d", "90", "-1d", "1.5h", "90 d", "9é", "é", "1w", "99999999d", "18446744073709551615d"]
+        {
             let error = parse_time(text).unwrap_err().to_string();
             assert!(error.ends_with("is not a time such as 400d, 36h or 90m"), "{error}");
         }

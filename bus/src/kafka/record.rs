@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use chrono::{DateTime, SecondsFormat, Utc};
 use rdkafka::message::{BorrowedMessage, Header as KafkaHeader, Headers, Message, OwnedHeaders};
 
@@ -33,11 +33,12 @@ pub(super) fn headers(own: &[Header], exact: &str) -> OwnedHeaders {
     headers.insert(KafkaHeader { key: RECORDED_TIME, value: Some(exact.as_bytes()) })
 }
 
-/// A record that was read.
+/// A record that was read. All of its bytes stand in one piece of memory: readers take hundreds of thousands of records in
+/// a second.
 pub(super) fn stored(message: &BorrowedMessage<'_>) -> StoredRecord {
     let mut headers = read_headers(message);
-    let exact = headers.iter().rposition(|(name, _)| name == RECORDED_TIME);
-    let exact = exact.and_then(|at| Some((at, read_time(&headers[at].1)?)));
+    let exact = headers.iter().rposition(|(name, _)| *name == RECORDED_TIME);
+    let exact = exact.and_then(|at| Some((at, read_time(headers[at].1)?)));
     let recorded_at = match exact {
         Some((at, time)) => {
             headers.remove(at);
@@ -45,12 +46,19 @@ pub(super) fn stored(message: &BorrowedMessage<'_>) -> StoredRecord {
         }
         None => message.timestamp().to_millis().and_then(DateTime::from_timestamp_millis).unwrap_or_default(),
     };
+    let (key, value) = (message.key(), message.payload().unwrap_or_default());
+    let values: usize = headers.iter().map(|(_, value)| value.len()).sum();
+    let mut piece = BytesMut::with_capacity(key.map_or(0, <[u8]>::len) + value.len() + values);
+    let mut part = |bytes: &[u8]| {
+        piece.extend_from_slice(bytes);
+        piece.split().freeze()
+    };
     StoredRecord {
         offset: message.offset().unsigned_abs(),
         recorded_at,
-        key: message.key().map(Bytes::copy_from_slice),
-        value: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
-        headers,
+        key: key.map(&mut part),
+        value: part(value),
+        headers: headers.into_iter().map(|(name, value)| (name.to_owned(), part(value))).collect(),
     }
 }
 
@@ -59,14 +67,14 @@ fn read_time(value: &[u8]) -> Option<DateTime<Utc>> {
     Some(DateTime::parse_from_rfc3339(text).ok()?.to_utc())
 }
 
-fn read_headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
+fn read_headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, &'m [u8])> {
     let Some(headers) = message.headers() else { return Vec::new() };
     (0..headers.count())
         .filter_map(|index| {
             // rdkafka panics where a foreign header's name is not UTF-8. Such a header is left out: one record must not
             // stop every reader for ever.
             let header = catch_unwind(AssertUnwindSafe(|| headers.try_get(index))).ok()??;
-            Some((header.key.to_owned(), header.value.map(Bytes::copy_from_slice).unwrap_or_default()))
+            Some((header.key, header.value.unwrap_or_default()))
         })
         .collect()
 }

@@ -7,6 +7,7 @@ mod engines;
 mod events;
 mod filters;
 mod fold;
+mod hooked;
 mod kafka;
 mod lost_file;
 mod lost_log;

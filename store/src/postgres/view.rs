@@ -46,7 +46,7 @@ impl PostgresViewStore {
     }
 
     async fn transaction(&self) -> Result<PostgresViewTransaction> {
-        let tx = self.pool.begin_with(BEGIN).await.during(&self.place, "begin a batch")?;
+        let tx = answered(self.pool.begin_with(BEGIN)).await.during(&self.place, "begin a batch")?;
         Ok(PostgresViewTransaction { place: self.place.clone(), tx })
     }
 }
@@ -62,14 +62,12 @@ impl ViewStore for PostgresViewStore {
     }
 
     async fn bind_incarnation(&self, topic: &str, incarnation: Uuid) -> Result<()> {
-        sqlx::query(
+        let mark = sqlx::query(
             "INSERT INTO marks (key, value) VALUES ('incarnation:' || $1, $2) ON CONFLICT DO NOTHING",
         )
         .bind(topic)
-        .bind(incarnation.as_bytes().as_slice())
-        .execute(&self.pool)
-        .await
-        .during(&self.place, "bind the incarnation")?;
+        .bind(incarnation.as_bytes().as_slice());
+        answered(mark.execute(&self.pool)).await.during(&self.place, "bind the incarnation")?;
         Ok(())
     }
 
@@ -120,10 +118,9 @@ impl ViewStore for PostgresViewStore {
     }
 
     async fn dead_letter_count(&self) -> Result<u64> {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_letters")
-            .fetch_one(&self.pool)
-            .await
-            .during(&self.place, "count dead letters")?;
+        let count = sqlx::query_scalar("SELECT count(*) FROM dead_letters");
+        let count: i64 =
+            answered(count.fetch_one(&self.pool)).await.during(&self.place, "count dead letters")?;
         Ok(count.unsigned_abs())
     }
 
@@ -164,10 +161,9 @@ impl ViewTransaction for PostgresViewTransaction {
     }
 
     async fn retire(&mut self) -> Result<()> {
-        sqlx::query("INSERT INTO marks (key, value) VALUES ('retired', '\\x01') ON CONFLICT DO NOTHING")
-            .execute(&mut *self.tx)
-            .await
-            .during(&self.place, "retire it")?;
+        let mark =
+            sqlx::query("INSERT INTO marks (key, value) VALUES ('retired', '\\x01') ON CONFLICT DO NOTHING");
+        answered(mark.execute(&mut *self.tx)).await.during(&self.place, "retire it")?;
         Ok(())
     }
 

@@ -62,12 +62,24 @@ async fn a_server_that_does_not_answer_is_given_up() {
     assert!(began.elapsed() < Duration::from_secs(8));
 }
 
+/// The servers of a test run may have TLS: what one without it says to the first question of a connection is one letter.
 #[tokio::test]
 async fn encryption_that_the_server_does_not_have_is_told() {
-    let fresh = FreshDatabase::make().await;
-    let error = refusal(&format!("{}?sslmode=require", fresh.url)).await;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let without_tls = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut question = [0; 8];
+            if stream.read_exact(&mut question).await.is_ok() {
+                stream.write_all(b"N").await.unwrap();
+            }
+        }
+    });
+    let error = refusal(&format!("postgres://annals@{address}/annals?sslmode=require")).await;
     assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains("--store"));
+    without_tls.abort();
 }
 
 #[tokio::test]
