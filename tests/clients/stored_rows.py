@@ -79,8 +79,10 @@ class Stored:
         if self.dialect == "sqlite":
             with self.sqlite() as connection:
                 return newest_first(map(row_of, map(dict, connection.execute(self.events()))))
-        lines = self.psql(f"SELECT row_to_json(r) FROM ({self.events()}) AS r").split("\n")
-        return newest_first(row_of(json.loads(line)) for line in lines if line)
+        # psql leaves out characters that it takes for no characters.
+        in_hex = "encode(convert_to(row_to_json(r)::text, 'UTF8'), 'hex')"
+        lines = self.psql(f"SELECT {in_hex} FROM ({self.events()}) AS r").split()
+        return newest_first(row_of(json.loads(bytes.fromhex(line))) for line in lines)
 
     def count(self, condition):
         """How many rows fulfil a condition in SQL over the columns of EVENTS."""

@@ -152,7 +152,7 @@ impl Conditions<'_> {
             }
             (F::SignIn, _) => self.text("coalesce(events.sign_in, '')", test),
             (F::Description, Test::Texts(Case::Folded, _) | Test::Like(Case::Folded, _)) => {
-                self.text(search::description(self.dialect), &folded(test))
+                self.text(search::description(self.dialect), &searched(test))
             }
             (F::Description, _) => self.text("events.description", test),
             (F::Anything, _) => self.anything(test),
@@ -233,15 +233,13 @@ impl Conditions<'_> {
     }
 
     fn anything(self, test: &Test) -> Piece {
-        if let Test::Like(Case::Folded, pattern) = test {
-            let pattern = pattern.folded();
-            if let [before, text, after] = pattern.pieces()
-                && before.is_empty()
-                && after.is_empty()
-                && !text.contains(search::BORDER)
-            {
-                return self.text("events.search", &Test::Like(Case::Exact, pattern));
-            }
+        if let Test::Like(Case::Folded, pattern) = test
+            && let [before, _, after] = pattern.pieces()
+            && before.is_empty()
+            && after.is_empty()
+        {
+            // One piece, wherever it is: it cannot stand across a border.
+            return self.text("events.search", &searched(test));
         }
         let fields = [AuditField::Description, AuditField::Account, AuditField::Address];
         Piece::either(fields.map(|field| self.is(field, test)))
@@ -330,6 +328,20 @@ fn folded(test: &Test) -> Test {
         }
         Test::Like(_, pattern) => Test::Like(Case::Exact, pattern.folded()),
         other => other.clone(),
+    }
+}
+
+/// The same test of a part of the text that searches look through.
+fn searched(test: &Test) -> Test {
+    match folded(test) {
+        Test::Texts(case, texts) => {
+            Test::Texts(case, texts.iter().map(|text| search::coded(text).into_owned()).collect())
+        }
+        Test::Like(case, pattern) => {
+            let pieces: Vec<_> = pattern.pieces().iter().map(|piece| search::coded(piece)).collect();
+            Test::Like(case, Pattern::of(pieces.iter().map(AsRef::as_ref)))
+        }
+        other => other,
     }
 }
 
