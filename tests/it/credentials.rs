@@ -59,13 +59,10 @@ fn credentials_are_added_listed_rotated_and_revoked_and_secrets_shown_once() {
 
     let listed = home.run(&["credential", "list", "--account", ACCOUNT, "--json"]).expect(0).stdout;
     let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
-    let states: Vec<_> =
-        listed.iter().map(|one| (one["name"].as_str().unwrap(), one["state"].as_str().unwrap()));
-    let states: Vec<_> = states.collect();
-    assert_eq!(
-        states,
-        [("poller", "revoked"), ("script", "in use"), ("siem", "revoked"), ("siem", "in use")]
-    );
+    let text = |one: &serde_json::Value, key: &str| one[key].as_str().unwrap().to_owned();
+    let states: Vec<_> = listed.iter().map(|one| (text(one, "name"), text(one, "state"))).collect();
+    let expected = [("poller", "revoked"), ("script", "in use"), ("siem", "revoked"), ("siem", "in use")];
+    assert_eq!(states, expected.map(|(name, state)| (name.to_owned(), state.to_owned())));
     // The secrets were shown, and are nowhere: not in the list, not in the log, not in the database.
     let dump = home.run(&["log", "dump"]).expect(0).stdout;
     for action in ["CREDENTIAL_ADDED", "CREDENTIAL_ROTATED", "CREDENTIAL_REVOKED"] {
