@@ -351,8 +351,8 @@ impl ServerRole {
 pub enum TopicsCommand {
     /// Make the topics that are missing, and check those that are there.
     ///
-    /// A topic with another number of partitions is refused: its keys would move. Copy the log into a new one instead
-    /// (`annals log copy`). How many copies of a record a cluster keeps is part of the address:
+    /// A topic with another number of partitions than this version has is refused: its keys would move. Copy the log into a
+    /// new one instead (`annals log copy`). How many copies of a record a cluster keeps is part of the address:
     /// kafka://…?replication=3&min_insync=2
     Ensure {
         /// How long records are kept, such as `400d` [default: for ever].

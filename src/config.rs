@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use annals_access::{Secret, Vault};
 use annals_store::DataDir;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
 
 use crate::cli::{Global, LogFormat, ServerRole};
@@ -185,7 +185,28 @@ fn old_master_keys() -> Vec<PathBuf> {
 
 fn read(path: &Path) -> anyhow::Result<File> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("`{}` is not a valid configuration", path.display()))
+    toml::from_str(&text).map_err(|error| {
+        // Not the error itself: it shows the line, and an address in it may hold a password.
+        let (file, message) = (path.display(), error.message());
+        match error.span() {
+            Some(span) => {
+                let (line, column, key) = place(&text, span.start);
+                anyhow!("`{file}` is not a valid configuration: line {line}, column {column}{key}: {message}")
+            }
+            None => anyhow!("`{file}` is not a valid configuration: {message}"),
+        }
+    })
+}
+
+/// Line and column of a byte, as editors count them, and the key in this line, where there is one.
+fn place(text: &str, at: usize) -> (usize, usize, String) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let key = if is_key { format!(", `{key}`") } else { String::new() };
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1, key)
 }
 
 #[cfg(test)]
@@ -224,5 +245,20 @@ mod tests {
         let message = |text| format!("{:#}", load(text, None).expect_err("must be refused"));
         assert!(message("lisen = '127.0.0.1:9000'").contains("lisen"));
         assert!(message("request_timeout_seconds = 0").contains("request_timeout_seconds"));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named_and_not_shown() {
+        for (text, place) in [
+            ("data = 'x'\nbus = kafka://ada:geheim@h:1\n", "line 2, column 7"),
+            ("store = 'postgres://ada:geheim@h/d'\nstore = 'postgres://ada:geheim@h/d'", "line 2, column 1"),
+            ("store = 'postgres://ada:geheim@h/d", "line 1, column"),
+            ("\u{e4} = 'kafka://ada:geheim@h:1'", "line 1, column 1"),
+            ("request_timeout_seconds = 'kafka://h:1'", "line 1, column 27"),
+        ] {
+            let message = format!("{:#}", load(text, None).expect_err("must be refused"));
+            assert!(message.contains(place) && message.contains("annals.toml"), "{text}: {message}");
+            assert!(!message.contains("geheim"), "{text}: {message}");
+        }
     }
 }

@@ -8,8 +8,9 @@ use annals_bus::{Bus, EmbeddedBus, KafkaBus, KafkaSettings};
 use annals_consumers::{Engine, relay};
 use annals_producers::Publisher;
 use annals_schemas::{Encoder, Registry, TOPICS};
-use annals_store::{ControlDb, DataDir, Database, PostgresDb, Role, RoleGuard};
+use annals_store::{ControlDb, DataDir, Database, Role, RoleGuard, StoreError};
 use anyhow::{Context, bail};
+use uuid::Uuid;
 
 use crate::config::Config;
 
@@ -54,7 +55,7 @@ impl Engines {
         let needs_directory = config.bus().is_none() || config.store().is_none();
         let directory = if needs_directory { Some(open(config.data()?)?) } else { None };
         let database = match (config.store(), &directory) {
-            (Some(address), _) => Database::Postgres(PostgresDb::parse(address)?),
+            (Some(address), _) => Database::at(address)?,
             (None, Some(directory)) => Database::Embedded(directory.clone()),
             (None, None) => bail!("there is neither a data directory nor a store"),
         };
@@ -74,10 +75,7 @@ impl Engines {
         let Self { directory, database } = self;
         let vault = config.vault(directory.as_ref())?;
         let bus = open_bus(config, directory.as_ref()).await?;
-        let control = match config.store() {
-            Some(_) => database.control().await.context("the store (--store) cannot be opened")?,
-            None => database.control().await?,
-        };
+        let control = about_the_store(config, database.control().await)?;
         let opened = Access::open(control.clone(), &database).await?;
         let access = opened.access.with_vault(vault.clone());
         match opened.operator {
@@ -89,13 +87,65 @@ impl Engines {
                 "annals: made account `operator`; set its password with `annals account password operator --password-stdin`"
             ),
         }
-        let mut incarnations = Vec::new();
-        for topic in &TOPICS {
-            incarnations.push((topic.name.to_owned(), bus.incarnation(topic.name).await?));
-        }
-        access.bind_log(&incarnations).await?;
+        access.bind_log(&incarnations(&*bus).await?).await?;
         let (registry, encoder) = encoding(config).await?;
         Ok(Installation { directory, database, control, access, vault, bus, registry, encoder })
+    }
+
+    /// Opens everything for a command that only reads. Nothing is made, and nothing is forgotten: a log that does not belong
+    /// to the control tables may be a mistyped setting.
+    async fn read(self, config: &Config) -> anyhow::Result<Installation> {
+        let Self { directory, database } = self;
+        let bus = existing_bus(config, directory.as_ref()).await?;
+        let control = about_the_store(config, database.existing_control().await)?;
+        let access = Access::open_existing(control.clone()).await?;
+        if let Some(topic) = access.other_log(&incarnations(&*bus).await?).await? {
+            tracing::warn!(
+                topic,
+                "this log is not the one that these control tables were used with: do --bus and --store belong together?"
+            );
+        }
+        let registry = open_registry(config).await?;
+        let encoder = Encoder::default();
+        // Reading needs no master key.
+        let vault = Vault::none();
+        Ok(Installation { directory, database, control, access, vault, bus, registry, encoder })
+    }
+}
+
+/// Says which setting an error is about, where it is that of a server.
+fn about_the_store(config: &Config, control: Result<ControlDb, StoreError>) -> anyhow::Result<ControlDb> {
+    match config.store() {
+        Some(_) => control.context("the store (--store) cannot be opened"),
+        None => Ok(control?),
+    }
+}
+
+/// Each topic with its incarnation.
+async fn incarnations(bus: &dyn Bus) -> anyhow::Result<Vec<(&'static str, Uuid)>> {
+    let mut incarnations = Vec::new();
+    for topic in &TOPICS {
+        incarnations.push((topic.name, bus.incarnation(topic.name).await?));
+    }
+    Ok(incarnations)
+}
+
+/// Opens the log of a configuration, and nothing else, for a command that only reads it.
+pub async fn open_log(config: &Config) -> anyhow::Result<(Arc<dyn Bus>, Option<Arc<Registry>>)> {
+    let directory = match config.bus() {
+        Some(_) => None,
+        None => Some(DataDir::open(config.data()?)?),
+    };
+    Ok((existing_bus(config, directory.as_ref()).await?, open_registry(config).await?))
+}
+
+/// As [`open_bus`], but makes no log.
+async fn existing_bus(config: &Config, directory: Option<&DataDir>) -> anyhow::Result<Arc<dyn Bus>> {
+    match (config.bus(), directory) {
+        (None, Some(directory)) if !directory.log_db().is_file() => {
+            bail!("there is no log in `{}`: it is on another engine (--bus)", directory.path().display())
+        }
+        _ => open_bus(config, directory).await,
     }
 }
 
@@ -121,13 +171,17 @@ pub fn client_id() -> String {
 /// How events are written: framed by the registry where there is one, with CloudEvents headers where others may read.
 async fn encoding(config: &Config) -> anyhow::Result<(Option<Arc<Registry>>, Encoder)> {
     let encoder = Encoder::default().with_headers(config.bus().is_some());
-    let Some(address) = &config.registry else { return Ok((None, encoder)) };
-    let registry = Registry::connect(address).await?;
+    let Some(registry) = open_registry(config).await? else { return Ok((None, encoder)) };
     // Logs that share a cluster share its registry too.
     let settings = config.bus().map(KafkaSettings::parse).transpose()?;
     let prefix = settings.as_ref().map_or("", KafkaSettings::topic_prefix);
     let encoder = encoder.with_ids(registry.register(prefix).await?);
-    Ok((Some(Arc::new(registry)), encoder))
+    Ok((Some(registry), encoder))
+}
+
+async fn open_registry(config: &Config) -> anyhow::Result<Option<Arc<Registry>>> {
+    let Some(address) = &config.registry else { return Ok(None) };
+    Ok(Some(Arc::new(Registry::connect(address).await?)))
 }
 
 impl Installation {
@@ -136,7 +190,12 @@ impl Installation {
         Engines::create(config)?.open(config).await
     }
 
-    /// Opens an installation; a data directory must be there.
+    /// Opens an installation for a command that only reads.
+    pub async fn read(config: &Config) -> anyhow::Result<Self> {
+        Engines::of(config, DataDir::open)?.read(config).await
+    }
+
+    /// Opens an installation for a command that changes it; a data directory must be there.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         Engines::of(config, DataDir::open)?.open(config).await
     }
@@ -164,7 +223,7 @@ impl Installation {
             bus: Arc::clone(&self.bus),
             encoder: self.encoder.clone(),
             // On a data directory a file's lock says who it is.
-            lease: self.directory.is_none().then(uuid::Uuid::now_v7),
+            lease: self.directory.is_none().then(Uuid::now_v7),
         }
     }
 

@@ -101,6 +101,17 @@ impl Access {
         Self { vault, ..self }
     }
 
+    /// As [`Access::open`], for whoever only reads: nothing is made.
+    ///
+    /// # Errors
+    /// [`AccessError::NoInstallation`] when nobody has made the installation yet; else as [`Access::open`].
+    pub async fn open_existing(control: ControlDb) -> Result<Self, AccessError> {
+        match setup::read_key(&control).await? {
+            Some(key) => Ok(Self::new(control, Clock::system(), key)),
+            None => Err(AccessError::NoInstallation(control.place().clone())),
+        }
+    }
+
     pub(crate) fn new(control: ControlDb, clock: Clock, key: InstallationKey) -> Self {
         Self {
             inner: Arc::new(Inner {

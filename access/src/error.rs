@@ -114,7 +114,7 @@ pub enum AccessError {
         /// The value, without its content.
         what: &'static str,
     },
-    /// Nothing to copy.
+    /// Nothing to copy or to read.
     #[error("there is no installation in `{0}`")]
     NoInstallation(Place),
     /// A copy never overwrites an installation.

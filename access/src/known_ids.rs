@@ -36,6 +36,22 @@ impl Access {
         Ok(())
     }
 
+    /// The first of these topics that is another one than the control tables were used with; `None` when all of them are
+    /// the same, or new. For whoever only reads, and must not decide which is the right one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn other_log<T: AsRef<str>>(
+        &self,
+        topics: &[(T, Uuid)],
+    ) -> Result<Option<String>, AccessError> {
+        let stored = self.log_topics(sql(LOG_TOPICS), self.reads()).await?;
+        let is_other = |(topic, incarnation): &&(T, Uuid)| {
+            stored.iter().any(|(name, stored)| name == topic.as_ref() && stored != incarnation)
+        };
+        Ok(topics.iter().find(is_other).map(|(topic, _)| topic.as_ref().to_owned()))
+    }
+
     async fn change_log(&self, topics: &[Bound]) -> Result<(), AccessError> {
         const DOING: &str = "note which log is in use";
         let place = self.control().place();

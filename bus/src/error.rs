@@ -14,7 +14,7 @@ pub enum BusError {
     UnknownPartition(Partition),
     /// The topic exists with another number of partitions.
     #[error(
-        "topic `{topic}` has {actual} partitions, not {wanted}; keys would move, so copy the log into a new one with `annals log copy` instead"
+        "topic `{topic}` has {actual} partitions, not {wanted}, so its keys would stand elsewhere; each version of annals has its own number: use the one that made the topic, or bring the log into a new one with `annals log copy`"
     )]
     PartitionCount {
         /// The topic.
@@ -70,6 +70,11 @@ pub enum BusError {
     /// The address of the log is not understood.
     #[error("the setting `--bus` is wrong: {0}")]
     Settings(String),
+    /// The address is Kafka's, and this build has no Kafka.
+    #[error(
+        "the setting `--bus` names Kafka, but this build has no Kafka; build annals with the feature `kafka`"
+    )]
+    NotBuilt,
     /// A topic is not there, or annals has not made it its own.
     #[error("topic `{topic}` {reason}; run `annals topics ensure`")]
     NotPrepared {

@@ -6,6 +6,8 @@
 //! against the trait: `tests/it/contract.rs`.
 #![forbid(unsafe_code)]
 
+#[cfg(not(feature = "kafka"))]
+mod absent;
 pub mod consumer;
 pub mod embedded;
 pub mod error;
@@ -20,6 +22,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+#[cfg(not(feature = "kafka"))]
+pub use absent::{KafkaBus, KafkaSettings, TopicReport};
 pub use annals_store::Partition;
 pub use consumer::{
     Consumer, Delivery, GroupMember, PartitionRecords, Progress, RevocationGuard, StartPositions,

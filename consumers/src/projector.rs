@@ -36,7 +36,7 @@ const DECODED_AHEAD: usize = 1;
 /// Without records for this long, the memory that catching up needed is given back.
 const SETTLE_AFTER: Duration = Duration::from_secs(2);
 
-/// A batch that takes longer is told: the largest takes seconds.
+/// Work of the database that takes longer is told: the largest batch takes seconds.
 const SLOW: Duration = Duration::from_secs(15);
 
 /// Keeps one view.
@@ -192,11 +192,9 @@ impl<V: View> Projector<V> {
                 },
                 changed = changes.changed() => {
                     changed.map_err(|_| ConsumerError::Task(V::NAME))?;
-                    let now = generations::find(&self.engine.control, V::NAME, GenerationState::Active).await?;
-                    if now != Some(active) {
+                    if self.told_when_slow(self.look(store, active, &folded)).await? {
                         return Ok(Exit::Switched);
                     }
-                    self.look_behind(store, active, &folded).await?;
                 }
                 () = &mut settle, if !settled => {
                     store.settle().await?;
@@ -209,36 +207,42 @@ impl<V: View> Projector<V> {
 }
 
 impl<V: View> Projector<V> {
-    /// Looks whether the database still has what was folded. One that crashed may have lost its last transactions; where
-    /// no further record comes, no compare-and-set would notice.
-    async fn look_behind(
+    /// Looks whether another generation is active, and whether the database still has what was folded. One that crashed
+    /// may have lost its last transactions; where no further record comes, no compare-and-set would notice.
+    async fn look(
         &self,
         store: &Arc<dyn ViewStore>,
         active: Generation,
         folded: &HashMap<Partition, u64>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let now = generations::find(&self.engine.control, V::NAME, GenerationState::Active).await?;
+        if now != Some(active) {
+            return Ok(true);
+        }
         let stored = store.positions().await?;
         let stands = |(partition, next): (&Partition, &u64)| {
             stored.iter().any(|position| position.partition == *partition && position.next_offset >= *next)
         };
         if folded.iter().all(stands) {
-            return Ok(());
+            return Ok(false);
         }
         tracing::warn!(view = V::NAME, "the database has lost what was folded last; folding it again");
         Err(StoreError::Fenced(self.engine.database.place(V::NAME, active.number)).into())
     }
 
-    /// Waits for a batch, and says so when it takes long: a database that is gone without a word is noticed late.
-    async fn told_when_slow(&self, fold: impl Future<Output = Result<()>>) -> Result<()> {
-        tokio::pin!(fold);
+    /// Waits for the database, and says so when it takes long: one that is gone without a word is noticed late.
+    async fn told_when_slow<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::pin!(work);
         tokio::select! {
-            folded = &mut fold => return folded,
+            done = &mut work => return done,
             () = tokio::time::sleep(SLOW) => {}
         }
-        let reason = format!("the database has been at a batch for more than {} s", SLOW.as_secs());
+        let reason = format!("no answer of the database for more than {} s", SLOW.as_secs());
         tracing::warn!(view = V::NAME, reason, "waiting");
         self.report.set(State::Waiting(reason));
-        fold.await
+        let done = work.await?;
+        self.report.set(State::Running);
+        Ok(done)
     }
 }
 

@@ -187,6 +187,9 @@ impl<V: View> Builder<'_, V> {
         };
         self.fold_until(&reached).await?;
         crash::point("rebuild:before-switch");
+        // Folding can take longer than the connection lives that keeps the writers out. Without it the old generation may
+        // have moved on meanwhile, and the switch would show less than before.
+        fence.positions().await?;
         Self::activate(engine, new, author).await?;
         crash::point("rebuild:after-switch");
         // The switch is durable: what fails here fails for a generation that nobody reads any more.

@@ -26,6 +26,10 @@ const BATCH: u32 = 1_000;
 const LEASE: &str = "relay";
 const LEASE_LENGTH: TimeDelta = TimeDelta::seconds(5);
 
+/// How often the lease is prolonged while an append is under way: a log that does not answer keeps one for longer than a
+/// lease lasts, and another relay would append the same.
+const PROLONG_EVERY: Duration = Duration::from_millis(1_500);
+
 /// How long a relay without the lease waits before it looks whether the other one works.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -89,11 +93,38 @@ impl Relay {
             by_topic.entry(topic).or_default().push(self.record(key, value));
         }
         for (topic, records) in by_topic {
-            self.bus.append(&topic, records).await?;
+            self.keeping_lease(self.bus.append(&topic, records)).await?;
         }
         crash::point("relay:after-append");
         self.access.outbox_done(&sequences).await?;
         Ok(())
+    }
+
+    /// Waits for work, prolonging the lease meanwhile.
+    async fn keeping_lease<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        let Some(holder) = self.lease else { return work.await };
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(PROLONG_EVERY) => {}
+            }
+            let ours = tokio::select! {
+                done = &mut work => return done,
+                ours = self.access.take_lease(LEASE, holder, LEASE_LENGTH) => ours,
+            };
+            match ours {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!(
+                        "another relay took over during an append; the views show each event once"
+                    );
+                    return work.await;
+                }
+                // The next attempt may still be in time.
+                Err(error) => tracing::debug!(reason = chain(&error), "the lease cannot be prolonged"),
+            }
+        }
     }
 
     /// The outbox holds events in single-object encoding, whatever the log is written in.

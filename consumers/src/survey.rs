@@ -79,7 +79,7 @@ pub struct ViewPartition {
     pub partition: u32,
     /// Offset of the next record to fold.
     pub position: u64,
-    /// Records behind the end of the log.
+    /// Records that are still there and not folded yet.
     pub lag: u64,
 }
 
@@ -110,7 +110,7 @@ pub async fn survey(engine: &Engine, access: &Access) -> Result<Survey> {
     let topics = TOPICS.map(|topic| topic.name);
     let first = engine.bus.first_positions(&topics).await?;
     let ends = engine.bus.end_positions(&topics).await?;
-    let log = ends
+    let log: Vec<LogPartition> = ends
         .iter()
         .map(|(partition, end)| LogPartition {
             topic: partition.topic.to_string(),
@@ -122,7 +122,7 @@ pub async fn survey(engine: &Engine, access: &Access) -> Result<Survey> {
     let mut generations = Vec::new();
     macro_rules! look {
         ($view:ty) => {
-            generations.extend(look_at::<$view>(engine, &ends).await?);
+            generations.extend(look_at::<$view>(engine, &log).await?);
         };
     }
     for_each_view!(look);
@@ -143,13 +143,13 @@ pub async fn survey(engine: &Engine, access: &Access) -> Result<Survey> {
     Ok(Survey { log, generations, processes, outbox: access.outbox_len().await? })
 }
 
-async fn look_at<V: View>(engine: &Engine, ends: &[(Partition, u64)]) -> Result<Vec<GenerationSurvey>> {
+async fn look_at<V: View>(engine: &Engine, log: &[LogPartition]) -> Result<Vec<GenerationSurvey>> {
     let mut found = Vec::new();
     for (generation, state) in generations::all(&engine.control, V::NAME).await? {
         let (partitions, dead_letters, members) = match state {
             State::Retired => Default::default(),
             State::Active | State::Building => {
-                let (partitions, dead_letters) = progress::<V>(engine, generation.number, ends).await?;
+                let (partitions, dead_letters) = progress::<V>(engine, generation.number, log).await?;
                 let members = engine.bus.group_members(&group::<V>(generation.number)).await?;
                 let members = members.into_iter().map(|member| GroupMember {
                     client_id: member.client_id,
@@ -176,7 +176,7 @@ async fn look_at<V: View>(engine: &Engine, ends: &[(Partition, u64)]) -> Result<
 async fn progress<V: View>(
     engine: &Engine,
     generation: i64,
-    ends: &[(Partition, u64)],
+    log: &[LogPartition],
 ) -> Result<(Vec<ViewPartition>, u64)> {
     let (positions, dead_letters) = match engine.database.progress(V::NAME, generation).await {
         Ok(progress) => progress,
@@ -184,17 +184,19 @@ async fn progress<V: View>(
         Err(StoreError::Gone(_)) => (Vec::new(), 0),
         Err(error) => return Err(error.into()),
     };
-    let folded = |partition: &Partition| V::topics().iter().any(|topic| *topic.name == *partition.topic);
-    let partitions = ends
+    let folded = |at: &&LogPartition| V::topics().iter().any(|topic| topic.name == at.topic);
+    let partitions = log
         .iter()
-        .filter(|(partition, _)| folded(partition))
-        .map(|(partition, end)| {
-            let position = positions.iter().find(|p| p.partition == *partition).map_or(0, |p| p.next_offset);
+        .filter(folded)
+        .map(|at| {
+            let partition = Partition::new(&at.topic, at.partition);
+            let position = positions.iter().find(|p| p.partition == partition).map_or(0, |p| p.next_offset);
             ViewPartition {
-                topic: partition.topic.to_string(),
-                partition: partition.number,
+                topic: at.topic.clone(),
+                partition: at.partition,
                 position,
-                lag: end.saturating_sub(position),
+                // What retention removed before it was folded is not there to be folded any more.
+                lag: at.end.saturating_sub(position.max(at.first)),
             }
         })
         .collect();

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::guard::{Interruption, guarded};
 use crate::metrics_page;
 use crate::observe::{Answer, OK, chain};
-use crate::positions::{LogEnd, ViewProgress, log_ends};
+use crate::positions::{LogPlace, ViewProgress, log_begins, log_ends};
 use crate::router::App;
 use crate::state::{ApiState, Component, ComponentState};
 
@@ -53,14 +53,14 @@ impl Page {
 #[derive(Default)]
 pub(crate) struct Readiness {
     /// The log's end at the start.
-    ends: OnceCell<Vec<LogEnd>>,
+    ends: OnceCell<Vec<LogPlace>>,
     /// Once the views were there they stay ready, however far a burst of events puts them behind.
     arrived: AtomicBool,
 }
 
 impl Readiness {
     /// Notes the log's end, once.
-    pub(crate) async fn note_log_ends(&self, state: &ApiState) -> Result<&[LogEnd], BusError> {
+    pub(crate) async fn note_log_ends(&self, state: &ApiState) -> Result<&[LogPlace], BusError> {
         self.ends.get_or_try_init(|| log_ends(state)).await.map(Vec::as_slice)
     }
 }
@@ -118,13 +118,16 @@ async fn readyz(app: &App) -> Response {
 
 /// How far the views are while any of them is behind; else none. An error says what could not be read.
 async fn catching_up(app: &App) -> Result<Option<Vec<Value>>, &'static str> {
-    let ends = app.readiness.note_log_ends(&app.state).await.map_err(|error| {
+    let unread = |error: BusError| {
         tracing::warn!(error = chain(&error), "the log's end cannot be read");
         "the log cannot be read"
-    })?;
+    };
+    let ends = app.readiness.note_log_ends(&app.state).await.map_err(unread)?;
+    // Unlike the ends, as it is now: retention goes on.
+    let begins = log_begins(&app.state).await.map_err(unread)?;
     let mut views = Vec::new();
     for (view, topics) in app.state.followed() {
-        let progress = ViewProgress::read(view, topics, ends).await.map_err(|error| {
+        let progress = ViewProgress::read(view, topics, &begins, ends).await.map_err(|error| {
             tracing::warn!(view = view.view(), error = chain(&error), "the view's positions cannot be read");
             "a view cannot be read"
         })?;

@@ -7,7 +7,7 @@ use axum::response::Response;
 use metrics::gauge;
 
 use crate::observe::chain;
-use crate::positions::{ViewProgress, log_ends};
+use crate::positions::{ViewProgress, log_begins, log_ends};
 use crate::router::App;
 use crate::state::ApiState;
 
@@ -49,8 +49,8 @@ pub(crate) async fn answer(app: &App) -> Response {
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
 async fn look_at_log_and_views(state: &ApiState) {
-    let ends = match log_ends(state).await {
-        Ok(ends) => ends,
+    let (begins, ends) = match tokio::try_join!(log_begins(state), log_ends(state)) {
+        Ok(places) => places,
         Err(error) => {
             tracing::warn!(error = chain(&error), "the log's end cannot be read");
             return;
@@ -61,7 +61,7 @@ async fn look_at_log_and_views(state: &ApiState) {
         gauge!(LOG_END_OFFSET, &labels).set(*end as f64);
     }
     for (view, topics) in state.followed() {
-        match ViewProgress::read(view, topics, &ends).await {
+        match ViewProgress::read(view, topics, &begins, &ends).await {
             Ok(progress) => show(&progress),
             Err(error) => {
                 tracing::warn!(

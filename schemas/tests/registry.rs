@@ -130,7 +130,9 @@ async fn a_schema_of_a_foreign_hand_under_our_subject_is_told_with_the_registrys
     assert!(matches!(&error, RegistryError::Incompatible { .. }) && !error.is_transient(), "{error:?}");
     let text = error.to_string();
     assert!(
-        text.starts_with(&format!("the schema registry refuses version 1 of subject `{subject}`: ")),
+        text.starts_with(&format!(
+            "the schema registry (--registry) refuses version 1 of subject `{subject}`: "
+        )),
         "{text}"
     );
     assert!(text.contains("STRING not compatible with writer type: INT"), "{text}");

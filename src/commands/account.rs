@@ -23,7 +23,7 @@ pub async fn run(config: &Config, command: AccountCommand) -> anyhow::Result<Exi
             output::line(format!("added account {} (number {})", account.email, account.number))?;
         }
         AccountCommand::List { json } => {
-            let installation = Installation::open(config).await?;
+            let installation = Installation::read(config).await?;
             let accounts = installation.access.accounts().await?;
             installation.close().await;
             list(&accounts, json)?;

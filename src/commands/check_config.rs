@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use annals_bus::{KafkaBus, KafkaSettings};
 use annals_schemas::{Registry, TOPICS};
-use annals_store::{ControlDb, DataDir, PostgresDb};
+use annals_store::{ControlDb, DataDir, Database};
 
 use crate::config::Config;
 use crate::output;
@@ -14,7 +14,7 @@ use crate::output;
 pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let file = config.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
     let bus = config.bus().map(KafkaSettings::parse).transpose()?;
-    let store = config.store().map(PostgresDb::parse).transpose()?;
+    let store = config.store().map(Database::at).transpose()?;
     let needs_directory = bus.is_none() || store.is_none();
     let data = if needs_directory { Some(config.data()?) } else { None };
     let shown = |address: Option<String>| address.unwrap_or_else(|| "embedded".to_owned());

@@ -20,7 +20,7 @@ pub async fn run(config: &Config, command: CustomerCommand) -> anyhow::Result<Ex
             output::line(format!("added customer {} ({})", customer.name, customer.id))?;
         }
         CustomerCommand::List { json } => {
-            let installation = Installation::open(config).await?;
+            let installation = Installation::read(config).await?;
             let customers = installation.access.customers().await?;
             installation.close().await;
             if json {

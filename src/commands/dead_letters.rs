@@ -16,7 +16,7 @@ use crate::output;
 
 /// Runs the command.
 pub async fn run(config: &Config, command: DeadLettersCommand) -> anyhow::Result<ExitCode> {
-    let installation = Installation::open(config).await?;
+    let installation = Installation::read(config).await?;
     let result = match command {
         DeadLettersCommand::List { view } => list(&installation, view.as_deref()).await,
         DeadLettersCommand::Show { view, position } => show(&installation, &view, &position).await,

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::LogCommand;
 use crate::config::Config;
-use crate::installation::Installation;
+use crate::installation::open_log;
 use crate::output;
 
 /// Where a dump begins.
@@ -38,9 +38,9 @@ pub async fn run(config: &Config, command: LogCommand) -> anyhow::Result<ExitCod
         let names = TOPICS.map(|topic| topic.name).join(", ");
         bail!("there is no topic `{topic}`; the topics are {names}");
     }
-    let installation = Installation::open(config).await?;
-    let result = dump(&*installation.bus, installation.registry.as_deref(), topic.as_deref(), &from).await;
-    installation.close().await;
+    let (bus, registry) = open_log(config).await?;
+    let result = dump(&*bus, registry.as_deref(), topic.as_deref(), &from).await;
+    bus.close().await;
     result?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use crate::output;
 
 /// Runs the command.
 pub async fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let installation = Installation::open(config).await?;
+    let installation = Installation::read(config).await?;
     let survey = survey::survey(&installation.engine(), &installation.access).await;
     installation.close().await;
     let survey = survey?;

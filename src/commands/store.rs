@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use annals_store::PostgresDb;
+use annals_store::Database;
 use anyhow::Context;
 
 use crate::cli::StoreCommand;
@@ -13,8 +13,8 @@ use crate::output;
 pub async fn run(config: &Config, command: StoreCommand) -> anyhow::Result<ExitCode> {
     let StoreCommand::GrantQuery { role } = command;
     let address = config.store().context("rights are PostgreSQL's: name the database with --store")?;
-    let database = PostgresDb::parse(address)?;
-    annals_store::Database::Postgres(database.clone()).control().await?.close().await;
+    let database = Database::at(address)?;
+    database.control().await?.close().await;
     database.grant_query(&role).await?;
     output::line(format!(
         "`{role}` reads the views of {} and writes its control tables",

@@ -1,6 +1,7 @@
 //! `annals topics`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use annals_bus::{KafkaBus, KafkaSettings};
 use annals_schemas::TOPICS;
@@ -11,10 +12,13 @@ use crate::config::Config;
 use crate::installation::client_id;
 use crate::output;
 
+/// A thousand years. Kafka counts milliseconds, and cannot count all that a number here could say.
+const MAX_RETENTION: Duration = Duration::from_secs(1_000 * 366 * 86_400);
+
 /// Runs the command.
 pub async fn run(config: &Config, command: TopicsCommand) -> anyhow::Result<ExitCode> {
     let TopicsCommand::Ensure { retention } = command;
-    let retention = retention.as_deref().map(super::parse_time).transpose()?;
+    let retention = retention.as_deref().map(|text| super::parse_time(text, MAX_RETENTION)).transpose()?;
     let address = config.bus().context("topics are Kafka's: name the broker with --bus kafka://HOST:PORT")?;
     let settings = KafkaSettings::parse(address)?.with_client_id(client_id());
     let topics = TOPICS.map(|topic| (topic.name, topic.partitions));

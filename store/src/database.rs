@@ -39,6 +39,74 @@ pub enum RoleGuard {
 }
 
 impl Database {
+    /// The PostgreSQL database at an address. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] when it is none, or this build has no PostgreSQL.
+    #[cfg(feature = "postgres")]
+    pub fn at(address: &str) -> Result<Self> {
+        PostgresDb::parse(address).map(Self::Postgres)
+    }
+
+    /// Always fails: this build has no PostgreSQL.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`].
+    #[cfg(not(feature = "postgres"))]
+    pub fn at(_address: &str) -> Result<Self> {
+        let why = "this build has no PostgreSQL; build annals with the feature `postgres`";
+        Err(StoreError::Setting(why.into()))
+    }
+
+    /// Where it is, for messages.
+    #[must_use]
+    pub fn address(&self) -> Place {
+        match self {
+            Self::Embedded(directory) => directory.path().into(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.address().clone(),
+        }
+    }
+
+    /// Connects once, where there is a server, so that a wrong setting is told at the start.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, refuses, or cannot be used.
+    pub async fn check(&self) -> Result<()> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.check().await,
+        }
+    }
+
+    /// Gives a role of the database what a query server needs.
+    ///
+    /// # Errors
+    /// When there is no such role, the caller may not grant, or the engine has no roles.
+    pub async fn grant_query(&self, role: &str) -> Result<()> {
+        match self {
+            Self::Embedded(_) => {
+                Err(StoreError::Setting(format!("only PostgreSQL has a role such as `{role}`")))
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.grant_query(role).await,
+        }
+    }
+
+    /// As [`control`](Self::control), but makes nothing where nothing is: a reader with a mistyped address should hear so.
+    ///
+    /// # Errors
+    /// [`StoreError::NoInstallation`] when there are no control tables.
+    pub async fn existing_control(&self) -> Result<ControlDb> {
+        let there = match self {
+            Self::Embedded(directory) => directory.control_db().is_file(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.has_control().await?,
+        };
+        if there { self.control().await } else { Err(StoreError::NoInstallation(self.address())) }
+    }
+
     /// Opens and migrates the control tables.
     ///
     /// # Errors

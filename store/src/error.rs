@@ -24,6 +24,9 @@ pub enum StoreError {
     /// Nothing is there.
     #[error("there is no data directory at `{0}`")]
     NoDirectory(Place),
+    /// A command that only reads found no control tables.
+    #[error("there is no installation in `{0}`")]
+    NoInstallation(Place),
     /// The disk is full.
     #[error("no space left on the disk that holds `{0}`")]
     DiskFull(Place),
@@ -43,6 +46,18 @@ pub enum StoreError {
     /// Another writer moved a position, or the generation was retired: this writer must start again from the store.
     #[error("the positions of `{0}` were moved by another writer")]
     Fenced(Place),
+    /// A generation that was to become the active one is not being built any more.
+    #[error(
+        "generation {generation} of view `{view}` in `{place}` was given up meanwhile: another rebuild took its place"
+    )]
+    GivenUp {
+        /// The control tables.
+        place: Place,
+        /// The view.
+        view: String,
+        /// The generation.
+        generation: i64,
+    },
     /// A table is not there: the generation was removed, or never made.
     #[error("a table of `{0}` is not there")]
     Gone(Place),
@@ -209,6 +224,7 @@ impl StoreError {
             Self::Busy(_)
                 | Self::DiskFull(_)
                 | Self::Fenced(_)
+                | Self::GivenUp { .. }
                 | Self::Gone(_)
                 | Self::TooSlow { .. }
                 | Self::Unavailable { .. }

@@ -5,7 +5,7 @@ use chrono::Utc;
 
 use crate::error::Context;
 use crate::sql::{Connection, Row, sql};
-use crate::{ControlDb, Result};
+use crate::{ControlDb, Result, StoreError};
 
 /// One generation of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,10 +122,12 @@ pub async fn begin_building(control: &ControlDb, view: &str, version: i64) -> Re
     Ok(Generation { number, version })
 }
 
-/// Makes the generation that is being built the active one, within the caller's transaction.
+/// Makes the generation that is being built the active one, within the caller's transaction. The caller commits it only
+/// when this went well.
 ///
 /// # Errors
-/// When the control database cannot be written.
+/// [`StoreError::GivenUp`] when it is not being built any more: the role of the rebuilder can be lost with its connection,
+/// and another one begin. Else when the control database cannot be written.
 pub async fn switch(
     mut connection: Connection<'_>,
     control: &ControlDb,
@@ -134,17 +136,21 @@ pub async fn switch(
 ) -> Result<()> {
     let retire =
         "UPDATE generations SET state = 'retired' WHERE view = ? AND state = 'active' AND generation <> ?";
-    let activate =
-        "UPDATE generations SET state = 'active', activated_at = ? WHERE view = ? AND generation = ?";
+    let activate = "UPDATE generations SET state = 'active', activated_at = ?
+         WHERE view = ? AND generation = ? AND state = 'building'";
+    let mut activated = 0;
     for statement in [sql(retire), sql(activate).bind(Utc::now())] {
-        statement
+        activated = statement
             .bind(view)
             .bind(generation)
             .execute(&mut connection)
             .await
             .during(control.place(), "switch generations")?;
     }
-    Ok(())
+    if activated == 1 {
+        return Ok(());
+    }
+    Err(StoreError::GivenUp { place: control.place().clone(), view: view.to_owned(), generation })
 }
 
 /// Forgets a retired generation whose file is gone.

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection as _, PgConnection};
@@ -111,7 +112,7 @@ impl PostgresDb {
     /// # Errors
     /// [`StoreError::Setting`] when it is none.
     pub fn parse(url: &str) -> Result<Self> {
-        let (url, password_file) = take_password_file(url);
+        let (url, password_file) = take_password_file(url)?;
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(StoreError::Setting("it begins with neither postgres:// nor postgresql://".into()));
         }
@@ -221,6 +222,12 @@ impl PostgresDb {
         within(CONNECT_TIMEOUT, options.connect()).await.during(&self.place, "connect")
     }
 
+    /// Whether there are control tables.
+    pub(crate) async fn has_control(&self) -> Result<bool> {
+        self.check().await?;
+        layout::has_control(self).await
+    }
+
     /// Opens and migrates the control tables.
     pub(crate) async fn control(&self) -> Result<ControlDb> {
         self.check().await?;
@@ -242,8 +249,9 @@ impl PostgresDb {
         layout::lay_out(self, &schema, &place, tables).await?;
         let settings = [
             ("statement_timeout", WRITE_TIMEOUT),
-            // A view is a cache: after a crash of the server, rows and positions go back together.
-            ("synchronous_commit", "off"),
+            // For what stands beside the batches, whatever the database's own default is: an id of a dictionary is used from
+            // memory as soon as it is known, so a crash must not take its row back. Batches say otherwise themselves.
+            ("synchronous_commit", "on"),
             // A batch's keys are few beside the table's rows, but the planner does not know that of a new table.
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
@@ -335,18 +343,23 @@ fn parameters(url: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Takes `password_file=…` out of an address: libpq has no such parameter.
-fn take_password_file(url: &str) -> (String, Option<String>) {
-    let Some((base, query)) = url.split_once('?') else { return (url.to_owned(), None) };
+fn take_password_file(url: &str) -> Result<(String, Option<String>)> {
+    let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), None)) };
     let mut file = None;
     let mut rest = Vec::new();
     for part in query.split('&') {
         match part.strip_prefix("password_file=") {
-            Some(path) => file = Some(path.replace("%2F", "/").replace("%20", " ")),
+            Some(path) => {
+                let path = percent_decode_str(path).decode_utf8().map_err(|_| {
+                    StoreError::Setting("password_file is not text after percent-decoding".into())
+                })?;
+                file = Some(path.into_owned());
+            }
             None => rest.push(part),
         }
     }
     let url = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-    (url, file)
+    Ok((url, file))
 }
 
 #[cfg(test)]
@@ -379,11 +392,17 @@ mod tests {
 
     #[test]
     fn the_password_may_stand_in_a_file() {
-        let (url, file) = take_password_file("postgres://a@b/c?sslmode=require&password_file=/run/secret");
+        let taken = |parameters: &str| take_password_file(&format!("postgres://a@b/c?{parameters}")).unwrap();
+        let of = |url: &str, file: &str| (url.to_owned(), Some(file.to_owned()));
         assert_eq!(
-            (url.as_str(), file.as_deref()),
-            ("postgres://a@b/c?sslmode=require", Some("/run/secret"))
+            taken("sslmode=require&password_file=/run/secret"),
+            of("postgres://a@b/c?sslmode=require", "/run/secret")
         );
-        assert_eq!(take_password_file("postgres://a@b/c?password_file=/x").0, "postgres://a@b/c");
+        assert_eq!(
+            taken("password_file=%2fa%20b%2Fp%C3%A4ss%26%25"),
+            of("postgres://a@b/c", "/a b/p\u{e4}ss&%")
+        );
+        let error = take_password_file("postgres://a@b/c?password_file=%FF").unwrap_err().to_string();
+        assert!(error.contains("password_file"), "{error}");
     }
 }

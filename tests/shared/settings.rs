@@ -132,15 +132,57 @@ fn refused_logins_and_unknown_authorities_are_told_with_their_setting() {
     );
     // With the authority they work.
     let store = format!("{url}?sslmode=verify-full&sslrootcert={}", postgres.ca.unwrap().display());
-    let listed =
-        Process::start(home.command(&["customer", "list"]).env("ANNALS_STORE", store)).finish().expect(0);
-    assert!(!listed.stderr.contains(password), "{listed:#?}");
+    for arguments in [&["customer", "add", "acme"][..], &["customer", "list"]] {
+        let told = Process::start(home.command(arguments).env("ANNALS_STORE", &store)).finish().expect(0);
+        assert!(!told.stderr.contains(password), "{told:#?}");
+    }
+}
+
+#[test]
+fn commands_that_only_read_make_no_installation() {
+    let home = Home::new();
+    let place = home.database.url.rsplit_once('@').unwrap().1;
+    for arguments in [&["status"][..], &["customer", "list"], &["account", "list"], &["dead-letters", "list"]]
+    {
+        home.run(arguments).expect(1).says(&["--store", "there is no installation in `postgres://", place]);
+    }
+    home.run(&["log", "dump"]).expect(0);
+    let made: i64 = block_on(
+        sqlx::query_scalar("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'annals%'")
+            .fetch_one(home.pool()),
+    )
+    .unwrap();
+    assert_eq!(made, 0);
+}
+
+#[test]
+fn a_log_of_somebody_else_is_told_by_readers_and_taken_by_writers() {
+    let (home, other) = (Home::with_account(), Home::new());
+    let known = || -> i64 {
+        let count = sqlx::query_scalar("SELECT count(*) FROM annals.known_ids").fetch_one(home.pool());
+        block_on(count).unwrap()
+    };
+    home.execute(
+        "INSERT INTO annals.known_ids (customer, event_id) SELECT gen_random_uuid(), gen_random_uuid()",
+    );
+    for arguments in [&["status"][..], &["customer", "list"]] {
+        let mut command = home.command(arguments);
+        let told = Process::start(command.env("ANNALS_BUS", &other.bus)).finish().expect(0);
+        told.says(&["do --bus and --store belong together?"]);
+        assert_eq!(known(), 1, "{arguments:?}");
+        let quiet = home.run(arguments).expect(0);
+        assert!(!quiet.stderr.contains("belong together"), "{quiet:#?}");
+    }
+    let mut command = home.command(&["customer", "add", "late"]);
+    let told = Process::start(command.env("ANNALS_BUS", &other.bus)).finish().expect(0);
+    told.says(&["this is another log than before"]);
+    assert_eq!(known(), 0);
 }
 
 #[test]
 fn a_database_of_a_newer_version_is_left_alone() {
     let home = Home::new();
-    home.run(&["customer", "list"]).expect(0);
+    home.run(&["customer", "add", "acme"]).expect(0);
     home.execute(
         "INSERT INTO annals._sqlx_migrations (version, description, success, checksum, execution_time)
          VALUES (4711, 'from the future', true, '\\x00', 0)",

@@ -53,6 +53,12 @@ async fn known_ids_are_forgotten_with_their_log(engine: Engine) {
     other.bind_log(&log.map(|(topic, incarnation)| (topic.to_owned(), incarnation))).await.unwrap();
     assert_eq!(known(&other, &ids).await, 10);
 
+    // Looking is not deciding.
+    assert_eq!(other.other_log(&log).await.unwrap(), None);
+    let wrong = [("audit", Uuid::from_u128(7)), ("logons", Uuid::from_u128(9)), ("new", Uuid::from_u128(1))];
+    assert_eq!(other.other_log(&wrong).await.unwrap().as_deref(), Some("logons"));
+    assert_eq!(known(&other, &ids).await, 10);
+
     // One of its topics is another one: which ids were its own is not known.
     other.bind_log(&[log[0], ("logons", Uuid::from_u128(9))]).await.unwrap();
     assert_eq!(known(&access, &ids).await, 0);

@@ -9,6 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tokio::sync::Notify;
 
+use super::settings::KafkaSettings;
 use crate::BusError;
 
 /// How long what a callback said explains an error.
@@ -26,19 +27,27 @@ struct State {
     /// Why a connection was lost last: librdkafka logs what it does not always call back for.
     lost: Option<(Instant, String)>,
     trouble: Option<String>,
+    /// Whether the log has answered this process before: address, login and certificates were right then.
+    reached: bool,
 }
 
 /// How the log is doing, as far as all clients of one [`KafkaBus`](super::KafkaBus) know.
 pub(super) struct Health {
     address: String,
+    encrypted: bool,
     state: Mutex<State>,
     /// Wakes the probe: something was heard that may be trouble.
     pub(super) alarm: Notify,
 }
 
 impl Health {
-    pub(super) fn new(address: String) -> Self {
-        Self { address, state: Mutex::default(), alarm: Notify::new() }
+    pub(super) fn new(settings: &KafkaSettings) -> Self {
+        Self {
+            address: settings.address(),
+            encrypted: settings.is_encrypted(),
+            state: Mutex::default(),
+            alarm: Notify::new(),
+        }
     }
 
     /// Why the log cannot be reached; `None` when it can.
@@ -49,6 +58,7 @@ impl Health {
     /// The log answered.
     pub(super) fn answered(&self) {
         let mut state = lock(&self.state);
+        state.reached = true;
         if state.trouble.take().is_some() {
             state.heard = None;
             tracing::info!(address = self.address, "the log can be reached again");
@@ -67,7 +77,7 @@ impl Health {
     }
 
     fn heard(&self, code: Code, reason: &str) {
-        let refused = is_refusal(code);
+        let refused = is_refusal(code) || is_handshake(code);
         {
             let mut state = lock(&self.state);
             let better = state.heard.as_ref().is_some_and(|(at, _, _)| at.elapsed() < FRESH);
@@ -76,6 +86,7 @@ impl Health {
             let reason = match (code, lost) {
                 (Code::AllBrokersDown, _) if better => None,
                 (Code::AllBrokersDown, Some(why)) => Some(why),
+                (Code::AllBrokersDown, None) => Some(format!("{reason}{}", self.tls_hint(&state))),
                 _ => Some(reason.to_owned()),
             };
             if let Some(reason) = reason {
@@ -88,12 +99,14 @@ impl Health {
     fn lost(&self, message: &str) {
         // It begins with the name of librdkafka's thread.
         let message = message.split_once("]: ").map_or(message, |(_, rest)| rest);
-        let hint = if message.contains("closed by peer") && message.contains("APIVERSION_QUERY") {
-            "; does it want `tls=true`?"
-        } else {
-            ""
-        };
-        lock(&self.state).lost = Some((Instant::now(), format!("{message}{hint}")));
+        let mut state = lock(&self.state);
+        // The first question of a connection. A listener that wants TLS hangs up on it, in one way or another.
+        let hint = if message.contains("APIVERSION_QUERY") { self.tls_hint(&state) } else { "" };
+        state.lost = Some((Instant::now(), format!("{message}{hint}")));
+    }
+
+    fn tls_hint(&self, state: &State) -> &'static str {
+        if self.encrypted || state.reached { "" } else { "; does it want `tls=true`?" }
     }
 
     /// What an error of librdkafka means, while trying to `operation`; `topic` is what it was about.
@@ -112,7 +125,10 @@ impl Health {
     /// As [`explain`](Self::explain), for a bare code.
     pub(super) fn explain_code(&self, operation: &'static str, topic: Option<&str>, code: Code) -> BusError {
         let address = self.address.clone();
-        let fresh = lock(&self.state).heard.clone().filter(|(at, ..)| at.elapsed() < FRESH);
+        let (fresh, reached) = {
+            let state = lock(&self.state);
+            (state.heard.clone().filter(|(at, ..)| at.elapsed() < FRESH), state.reached)
+        };
         if is_refusal(code) {
             let reason = match fresh {
                 Some((_, true, reason)) => reason,
@@ -123,13 +139,23 @@ impl Health {
         if let (true, Some(topic)) = (is_missing(code), topic) {
             return BusError::Recreated(topic.to_owned());
         }
-        if !is_outage(code) {
+        if !is_outage(code) && !is_handshake(code) {
             return BusError::Broker { operation, reason: code.to_string() };
         }
-        match fresh {
-            Some((_, true, reason)) => BusError::Refused { address, reason },
-            Some((_, false, reason)) => BusError::Unavailable { address, reason },
-            None => BusError::Unavailable { address, reason: code.to_string() },
+        let refused = is_handshake(code) || matches!(fresh, Some((_, true, _)));
+        let reason = match fresh {
+            Some((_, heard_refused, reason)) if heard_refused == refused => reason,
+            _ => code.to_string(),
+        };
+        match (refused, reached) {
+            (true, false) => BusError::Refused { address, reason },
+            // librdkafka calls every handshake that fails a refusal, also one whose connection was cut. What was let in
+            // before will be let in again, or somebody mends the login: that is waited for.
+            (true, true) => BusError::Unavailable {
+                address,
+                reason: format!("it refuses: {reason}; if that lasts, see the setting `--bus`"),
+            },
+            (false, _) => BusError::Unavailable { address, reason },
         }
     }
 
@@ -147,7 +173,8 @@ pub(super) fn code_of(error: &KafkaError) -> Option<Code> {
     }
 }
 
-fn is_refusal(code: Code) -> bool {
+/// Whether a connection was not let in. librdkafka also says so when it is cut at that moment.
+fn is_handshake(code: Code) -> bool {
     matches!(
         code,
         Code::Authentication
@@ -155,7 +182,14 @@ fn is_refusal(code: Code) -> bool {
             | Code::SaslAuthenticationFailed
             | Code::UnsupportedSASLMechanism
             | Code::IllegalSASLState
-            | Code::SecurityDisabled
+    )
+}
+
+/// Whether a server answered that this user may not do this.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::SecurityDisabled
             | Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
@@ -232,7 +266,9 @@ impl ClientContext for Events {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, "librdkafka: {reason}");
         match code_of(&error) {
-            Some(code) if is_refusal(code) || is_outage(code) => self.0.heard(code, reason),
+            Some(code) if is_refusal(code) || is_handshake(code) || is_outage(code) => {
+                self.0.heard(code, reason)
+            }
             _ => {}
         }
     }
@@ -245,7 +281,7 @@ mod tests {
     use super::*;
 
     fn health() -> Health {
-        Health::new("kafka://h:1".into())
+        Health::new(&"kafka://h:1".parse().unwrap())
     }
 
     #[test]
@@ -272,6 +308,35 @@ mod tests {
             error.to_string(),
             "the log at `kafka://h:1` refuses: h:1: SASL authentication failed; see the setting `--bus`"
         );
+    }
+
+    #[test]
+    fn a_log_that_answered_before_is_waited_for_whatever_its_handshakes_say() {
+        let health = health();
+        health.answered();
+        health.heard(Code::Authentication, "h:1: SASL handshake failed: Local: Broker transport failure");
+        for code in [Code::AllBrokersDown, Code::OperationTimedOut, Code::Authentication, Code::SSL] {
+            let error = health.explain_code("be read", None, code);
+            let text = error.to_string();
+            assert!(error.is_transient(), "{code}: {text}");
+            assert!(
+                text.contains("it refuses: h:1: SASL handshake failed") && text.contains("`--bus`"),
+                "{text}"
+            );
+        }
+        // What a server says about rights is no outage.
+        let error = health.explain_code("be read", Some("t"), Code::TopicAuthorizationFailed);
+        assert!(!error.is_transient(), "{error}");
+    }
+
+    #[test]
+    fn servers_that_are_down_without_a_word_may_want_tls() {
+        let plain = health();
+        plain.heard(Code::AllBrokersDown, "1/1 brokers are down");
+        assert!(plain.timed_out("read").to_string().ends_with("brokers are down; does it want `tls=true`?"));
+        let encrypted = Health::new(&"kafka://h:1?tls=true".parse().unwrap());
+        encrypted.heard(Code::AllBrokersDown, "1/1 brokers are down");
+        assert!(encrypted.timed_out("read").to_string().ends_with("brokers are down"));
     }
 
     #[test]

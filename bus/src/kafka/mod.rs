@@ -1,8 +1,8 @@
 //! The engine on Apache Kafka.
 //!
 //! Reading order: [`settings`] (the address), `record` (a record as Kafka has it), `producer` (appends), `reader` and
-//! `positions` (reads without a group), `consumer`, `poller`, `rebalance` and `repair` (the consumer of a group: the owner's side,
-//! the thread that polls, the group's decisions, lost offsets), `meta` (incarnations and notes), `admin` (topics),
+//! `positions` (reads without a group), `consumer`, `poller`, `batch`, `rebalance` and `repair` (the consumer of a group: the
+//! owner's side, the thread that polls, what it hands over, the group's decisions, lost offsets), `meta` (incarnations and notes), `admin` (topics),
 //! `health` (what librdkafka says besides its answers).
 //!
 //! Rights that a user needs in a cluster with access control, under the names with their prefix: `Describe`,
@@ -10,6 +10,7 @@
 //! `annals.*`, `IdempotentWrite` on older clusters; and for `annals topics ensure` also `Create` on the topics.
 
 mod admin;
+mod batch;
 mod consumer;
 mod group;
 mod health;
@@ -111,7 +112,7 @@ impl KafkaBus {
         topics: &[(&str, u32)],
         retention: Option<Duration>,
     ) -> Result<Vec<TopicReport>> {
-        let health = Arc::new(Health::new(settings.address()));
+        let health = Arc::new(Health::new(settings));
         let readers = Arc::new(Readers::new(settings, Arc::clone(&health)));
         let appender = Appender::new(settings, Arc::clone(&health))?;
         let tools = Tools { settings: settings.clone(), health, readers, appender };
@@ -130,7 +131,7 @@ impl KafkaBus {
     /// count, [`BusError::Unavailable`] when nobody answers in time, [`BusError::Refused`] when the login, the
     /// certificates or the rights are not enough.
     pub async fn open(settings: &KafkaSettings, topics: &[(&str, u32)]) -> Result<Self> {
-        let health = Arc::new(Health::new(settings.address()));
+        let health = Arc::new(Health::new(settings));
         let readers = Arc::new(Readers::new(settings, Arc::clone(&health)));
         first_contact(settings, &readers).await?;
         let topics = look_up(settings, &readers, topics).await?;

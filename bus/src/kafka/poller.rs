@@ -15,6 +15,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
+use super::batch::Batch;
 use super::consumer::Reached;
 use super::health::{Health, code_of, is_missing};
 use super::rebalance::{GroupContext, Rebalance};
@@ -162,7 +163,8 @@ impl Poller {
         self.decide()?;
         self.settle()?;
         self.hand_over();
-        if self.repair_at.is_some_and(|at| at <= Instant::now()) {
+        // A partition that is on its way, here or elsewhere, must not be put back by the repair.
+        if self.repair_at.is_some_and(|at| at <= Instant::now()) && matches!(self.waiting, Waiting::Nothing) {
             self.repair_at = None;
             repair::repair(self)?;
         }
@@ -220,6 +222,11 @@ impl Poller {
         {
             match decision {
                 Rebalance::Assign(list) => {
+                    if let Some(error) = self.more_partitions(&list) {
+                        // The group hears an answer before this member leaves.
+                        self.waiting = Waiting::Starts(Vec::new(), oneshot::channel().1);
+                        return Err(error);
+                    }
                     let partitions = self.partitions(&list);
                     if partitions.is_empty() && self.announced {
                         self.assign(&[], &[])?;
@@ -279,6 +286,11 @@ impl Poller {
         let list = self.list(partitions.iter().zip(starts.iter().copied()))?;
         let assigned = self.consumer.incremental_assign(&list);
         assigned.map_err(|error| self.start_again(&error))?;
+        if self.paused
+            && let Err(error) = self.consumer.pause(&list)
+        {
+            tracing::debug!(%error, "pausing new partitions");
+        }
         for (partition, start) in partitions.iter().zip(starts) {
             self.next.entry(partition.clone()).or_insert(*start);
         }
@@ -287,6 +299,12 @@ impl Poller {
 
     fn give_away(&mut self, partitions: &[Partition]) -> Result<()> {
         let list = self.list(partitions.iter().map(|partition| (partition, 0)))?;
+        // librdkafka remembers that a partition is paused, also for the time when it comes back.
+        if self.paused
+            && let Err(error) = self.consumer.resume(&list)
+        {
+            tracing::debug!(%error, "resuming partitions that go");
+        }
         let gone = self.consumer.incremental_unassign(&list);
         gone.map_err(|error| self.start_again(&error))?;
         self.next.retain(|partition, _| !partitions.contains(partition));
@@ -418,6 +436,22 @@ impl Poller {
         }
     }
 
+    /// What is wrong with an assignment that names a partition beyond those that were there at the start: somebody gave the
+    /// topic more of them, and keys have moved. Passing it over would lose its records without a word.
+    fn more_partitions(&self, list: &TopicPartitionList) -> Option<BusError> {
+        let elements = list.elements();
+        let unknown = elements.iter().find(|at| find(&self.topics, at.topic(), at.partition()).is_none())?;
+        let (topic, at_least) = (unknown.topic().to_owned(), unknown.partition().unsigned_abs() + 1);
+        let wanted = self.topics.get(&topic).map_or(0, Vec::len);
+        let metadata = self.consumer.fetch_metadata(Some(&topic), repair::QUESTION);
+        let count = |metadata: &rdkafka::metadata::Metadata| {
+            metadata.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len())
+        };
+        let found = metadata.ok().as_ref().and_then(count).and_then(|count| u32::try_from(count).ok());
+        let actual = found.unwrap_or_default().max(at_least);
+        Some(BusError::PartitionCount { topic, actual, wanted: u32::try_from(wanted).unwrap_or(u32::MAX) })
+    }
+
     fn partitions(&self, list: &TopicPartitionList) -> Vec<Partition> {
         let inner = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
             find(&self.topics, element.topic(), element.partition()).cloned()
@@ -443,44 +477,4 @@ impl Poller {
 /// A partition by its topic's outer name.
 fn find<'a>(topics: &'a HashMap<String, Vec<Partition>>, outer: &str, number: i32) -> Option<&'a Partition> {
     topics.get(outer)?.get(usize::try_from(number).ok()?)
-}
-
-/// Records until they are handed over.
-#[derive(Default)]
-struct Batch {
-    parts: Vec<PartitionRecords>,
-    records: usize,
-    bytes: usize,
-}
-
-impl Batch {
-    fn is_empty(&self) -> bool {
-        self.records == 0
-    }
-
-    fn is_full(&self, limit: ReadLimit) -> bool {
-        self.records > 0 && (self.records >= limit.records || self.bytes >= limit.bytes)
-    }
-
-    fn add(&mut self, partition: &Partition, from: u64, record: crate::StoredRecord) {
-        self.records += 1;
-        self.bytes += record.value.len() + record.key.as_ref().map_or(0, |key| key.len());
-        match self.parts.iter_mut().find(|part| part.partition == *partition) {
-            Some(part) => part.records.push(record),
-            None => {
-                let partition = partition.clone();
-                self.parts.push(PartitionRecords { partition, from, records: vec![record] });
-            }
-        }
-    }
-
-    fn drop_all(&mut self, partitions: &[Partition]) {
-        for part in self.parts.extract_if(.., |part| partitions.contains(&part.partition)) {
-            self.records -= part.records.len();
-        }
-    }
-
-    fn take(&mut self) -> Vec<PartitionRecords> {
-        std::mem::take(self).parts
-    }
 }

@@ -337,6 +337,7 @@ impl Filling {
     }
 }
 
-fn size(record: &StoredRecord) -> usize {
+/// What counts against a [`ReadLimit`].
+pub(super) fn size(record: &StoredRecord) -> usize {
     record.value.len() + record.key.as_ref().map_or(0, |key| key.len())
 }

@@ -10,7 +10,7 @@ use super::poller::Poller;
 use crate::{BusError, Partition, Result};
 
 /// How long one question may take: the thread does not poll meanwhile.
-const QUESTION: Duration = Duration::from_secs(5);
+pub(super) const QUESTION: Duration = Duration::from_secs(5);
 
 /// Looks at every partition after librdkafka said that some offset is not there; it does not say whose.
 ///

@@ -11,9 +11,9 @@
 //! | `min_insync` | copies that must be written before a record counts as appended | `replication` − 1, at least 1 |
 //! | `compression` | `none`, `lz4`, `snappy`, `zstd` or `gzip` | `lz4` |
 //! | `linger_ms` | milliseconds that a record waits for others to be sent with | 2 |
-//! | `client_id` | name of this process among the group's members | `annals` |
+//! | `client_id` | name of this process among the group's members | machine and process id |
 //! | `topic_prefix` | put before the name of every topic and group, for clusters that are shared | none |
-//! | `timeout_s` | seconds until an unanswered request is an error | 10 |
+//! | `timeout_s` | seconds until an unanswered request is an error, at most 300 | 10 |
 
 use std::fmt;
 use std::path::PathBuf;
@@ -31,6 +31,9 @@ const DEFAULT_PORT: u16 = 9092;
 
 /// An unanswered request is an error after this long.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longer is waiting for ever: an append takes up to three of it, and librdkafka counts milliseconds in 31 bits.
+const MAX_TIMEOUT_S: u64 = 300;
 
 /// Long enough for the records of one append to travel together, and short against the wait for the answer.
 const DEFAULT_LINGER_MS: u16 = 2;
@@ -68,7 +71,10 @@ pub struct KafkaSettings {
     pub(super) min_insync: Option<u16>,
     pub(super) compression: &'static str,
     pub(super) linger_ms: u16,
-    client_id: String,
+    /// As the address says.
+    client_id: Option<String>,
+    /// The name of this process where the address says none.
+    process: String,
     pub(super) topic_prefix: String,
     pub(super) timeout: Duration,
 }
@@ -105,7 +111,8 @@ impl KafkaSettings {
             min_insync: None,
             compression: "lz4",
             linger_ms: DEFAULT_LINGER_MS,
-            client_id: "annals".into(),
+            client_id: None,
+            process: "annals".into(),
             topic_prefix: String::new(),
             timeout: DEFAULT_TIMEOUT,
         };
@@ -150,9 +157,15 @@ impl KafkaSettings {
                     .parse()
                     .map_err(|_| wrong(format!("`{name}` must be a number below 65536, not `{value}`")))?;
             }
-            "client_id" => self.client_id = value,
+            "client_id" => self.client_id = Some(value),
             "topic_prefix" => self.topic_prefix = value,
-            "timeout_s" => self.timeout = Duration::from_secs(number(name, &value)?),
+            "timeout_s" => {
+                let seconds = number(name, &value)?;
+                if seconds > MAX_TIMEOUT_S {
+                    return Err(wrong(format!("`{name}` must be at most {MAX_TIMEOUT_S}, not `{value}`")));
+                }
+                self.timeout = Duration::from_secs(seconds);
+            }
             _ => return Err(wrong(format!("there is no parameter `{name}`"))),
         }
         Ok(())
@@ -185,10 +198,11 @@ impl KafkaSettings {
         }
     }
 
-    /// The same log under another name of this process, as `annals status` shows it.
+    /// The same log under another name of this process, as `annals status` shows it. A `client_id` of the address goes
+    /// before it.
     #[must_use]
     pub fn with_client_id(mut self, client_id: impl Into<String>) -> Self {
-        self.client_id = client_id.into();
+        self.process = client_id.into();
         self
     }
 
@@ -203,6 +217,11 @@ impl KafkaSettings {
     #[must_use]
     pub fn address(&self) -> String {
         format!("kafka://{}", self.servers)
+    }
+
+    /// Whether connections are encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.tls
     }
 
     /// What is put before the name of every topic and group.
@@ -225,7 +244,7 @@ impl KafkaSettings {
     pub(super) fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.servers);
-        config.set("client.id", &self.client_id);
+        config.set("client.id", self.client_id.as_ref().unwrap_or(&self.process));
         config.set("socket.nagle.disable", "true");
         config.set("socket.keepalive.enable", "true");
         // A server that is gone without a word. librdkafka's own minute is long, and it has limits of its own.
@@ -379,6 +398,16 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_process_is_that_of_the_address_where_it_has_one() {
+        let named = |address: &str| {
+            let settings = KafkaSettings::parse(address).unwrap().with_client_id("annals-host-1");
+            settings.client_config().get("client.id").map(str::to_owned)
+        };
+        assert_eq!(named("kafka://h:1").as_deref(), Some("annals-host-1"));
+        assert_eq!(named("kafka://h:1?client_id=audit-1").as_deref(), Some("audit-1"));
+    }
+
+    #[test]
     fn what_is_not_understood_is_named() {
         for (address, part) in [
             ("http://h:1", "must begin with `kafka://`"),
@@ -398,6 +427,9 @@ mod tests {
             ("kafka://h:1?replication=1&min_insync=2", "larger than `replication`"),
             ("kafka://u@h:1?sasl=plain&password_file=/nowhere/p", "`/nowhere/p` cannot be read"),
             ("kafka://h:1?topic_prefix=a/b", "not `/`"),
+            ("kafka://h:1?timeout_s=0", "`timeout_s` must be a number of at least 1"),
+            ("kafka://h:1?timeout_s=301", "`timeout_s` must be at most 300"),
+            ("kafka://h:1?timeout_s=18446744073709551615", "`timeout_s` must be at most 300"),
         ] {
             let error = refusal(address);
             assert!(error.contains(part) && error.contains("`--bus`"), "{address}: {error}");

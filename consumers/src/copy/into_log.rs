@@ -18,12 +18,12 @@ use annals_bus::record::MAX_RECORD_BYTES;
 use annals_bus::{Bus, BusError, Partition, Position, ReadLimit, Record, StoredRecord};
 use annals_store::crash;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 
 use super::mark::Mark;
 use super::note::{Chunk, Note};
 use super::settle::{Place, same, settle};
-use super::source::{Source, SourceTopic};
+use super::source::{Source, SourceTopic, read_before};
 use super::{CopyError, Limits, Progress, Result, Summary, TopicSummary, size_bytes};
 
 /// Copies topics into a log that nobody else writes to. What the source gets while this runs is left to the next run.
@@ -200,11 +200,7 @@ impl<'a> TopicCopy<'a> {
         from: u64,
         end: u64,
     ) -> Result<(Vec<StoredRecord>, u64)> {
-        let mut records = Vec::new();
-        if from < end {
-            records = self.source.read(partition, from, self.limits.chunk).await?;
-            records.retain(|record| record.offset < end);
-        }
+        let records = read_before(self.source, partition, from, end, self.limits.chunk).await?;
         let to = records.last().map_or(end, |record| record.offset + 1);
         Ok((records, to))
     }
@@ -308,15 +304,23 @@ impl<'a> TopicCopy<'a> {
         let positions = self.target.append(self.topic, sent).await?;
         crash::point("copy:after-append");
         let mut placed = Vec::with_capacity(records.len());
+        let mut delicate: BTreeMap<u32, Vec<StoredRecord>> = BTreeMap::new();
         for (record, Position { partition, offset, .. }) in records.into_iter().zip(positions) {
             let expected = &mut self.note.ends[partition.number as usize];
             if offset != *expected {
                 return Err(CopyError::OtherWriter { partition, expected: *expected, found: offset });
             }
             *expected += 1;
+            if is_delicate(&record) {
+                let expected = StoredRecord { offset, ..record.clone() };
+                delicate.entry(partition.number).or_default().push(expected);
+            }
             placed.push((record, (partition.number, offset)));
         }
         self.landed(from, placed);
+        for (number, expected) in delicate {
+            self.compare_all(&Partition::new(self.topic, number), &expected).await?;
+        }
         Ok(())
     }
 
@@ -370,20 +374,37 @@ impl<'a> TopicCopy<'a> {
 
     /// Compares one record of the target, unless retention has removed it there.
     async fn compare(&self, partition: &Partition, expected: &StoredRecord) -> Result<()> {
+        self.compare_all(partition, std::slice::from_ref(expected)).await
+    }
+
+    /// Compares records of one partition of the target, in their order, unless retention has removed them there. What
+    /// stands between them is read as well: single reads would cost more.
+    async fn compare_all(&self, partition: &Partition, expected: &[StoredRecord]) -> Result<()> {
         let first = self.target.first_positions(&[self.topic]).await?;
-        if first.iter().any(|(known, first)| known == partition && *first > expected.offset) {
-            return Ok(());
-        }
-        let one = ReadLimit { records: 1, bytes: 1 };
-        let found = self.target.read(partition, expected.offset, one).await?;
-        match found.first() {
-            Some(found) if found.offset == expected.offset && same(found, expected) => Ok(()),
-            _ => {
-                let place = format!("{partition}/{}", expected.offset);
-                Err(CopyError::Unverified(format!("the record at `{place}` in TO is another one")))
+        let first = first.iter().find(|(known, _)| known == partition).map_or(0, |(_, first)| *first);
+        let mut expected = expected.iter().filter(|record| record.offset >= first).peekable();
+        while let Some(&next) = expected.peek() {
+            let limit = match expected.clone().nth(1) {
+                None => ReadLimit { records: 1, bytes: 1 },
+                Some(_) => self.limits.chunk,
+            };
+            let found = self.target.read(partition, next.offset, limit).await?;
+            let Some(end) = found.last().map(|record| record.offset + 1) else {
+                return Err(another(partition, next.offset));
+            };
+            let mut found = found.iter();
+            while let Some(wanted) = expected.next_if(|wanted| wanted.offset < end) {
+                if !found.any(|found| found.offset == wanted.offset && same(found, wanted)) {
+                    return Err(another(partition, wanted.offset));
+                }
             }
         }
+        Ok(())
     }
+}
+
+fn another(partition: &Partition, offset: u64) -> CopyError {
+    CopyError::Unverified(format!("the record at `{partition}/{offset}` in TO is another one"))
 }
 
 /// Refuses what no log of annals takes before anything of the chunk is appended.
@@ -403,6 +424,13 @@ fn check_sizes(partition: &Partition, records: &[StoredRecord]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether an engine may not keep a record as it is: names of Kafka's headers end at a zero byte, and a text with a time
+/// has four digits for the year. Foreign producers that take microseconds for milliseconds have later ones.
+fn is_delicate(record: &StoredRecord) -> bool {
+    !(0..=9_999).contains(&record.recorded_at.year())
+        || record.headers.iter().any(|(name, _)| name.contains('\0'))
 }
 
 /// The same record in memory of its own.

@@ -6,6 +6,7 @@ use chrono::SubsecRound;
 use uuid::Uuid;
 
 use super::Result;
+use crate::backoff::Backoff;
 
 /// What a source has of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,40 @@ pub trait Source: Send + Sync {
 
     /// Reads records of one partition from an offset on. An empty list means the end.
     async fn read(&self, partition: &Partition, from: u64, limit: ReadLimit) -> Result<Vec<StoredRecord>>;
+}
+
+/// How often an empty answer before the end is asked for again.
+const READS_AGAIN: usize = 4;
+
+/// Reads the records of one partition from an offset on that stand before `end`. An empty list means that there are none
+/// any more: they were removed, or were marks of somebody's transactions. That is not believed at once: a server that
+/// takes over a partition may not know all of it for a moment, and what is counted as removed is never copied.
+pub(super) async fn read_before(
+    source: &dyn Source,
+    partition: &Partition,
+    from: u64,
+    end: u64,
+    limit: ReadLimit,
+) -> Result<Vec<StoredRecord>> {
+    let mut pause = Backoff::default();
+    for _ in 0..=READS_AGAIN {
+        if from >= end {
+            break;
+        }
+        let mut records = source.read(partition, from, limit).await?;
+        if !records.is_empty() {
+            records.retain(|record| record.offset < end);
+            return Ok(records);
+        }
+        let now = source.topic(&partition.topic).await?;
+        let extent =
+            now.and_then(|topic| topic.partitions.into_iter().find(|at| at.number == partition.number));
+        if extent.is_some_and(|extent| extent.first >= end) {
+            break;
+        }
+        tokio::time::sleep(pause.next()).await;
+    }
+    Ok(Vec::new())
 }
 
 /// A log as a source.

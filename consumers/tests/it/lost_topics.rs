@@ -1,9 +1,12 @@
 //! Topics of Kafka that were removed, made again, or cut, by administrators.
 
+use annals_access::Access;
 use annals_bus::BusError;
 use annals_consumers::ConsumerError;
 use annals_consumers::rebuild::rebuild;
+use annals_consumers::survey::survey;
 use annals_producers::fleet::Fleet;
+use annals_views::View;
 use annals_views::logged_on_users::LoggedOnUsers;
 
 use crate::engines::{Engines, on};
@@ -15,11 +18,13 @@ on!(kafka_embedded: KAFKA_EMBEDDED;
     topics_made_again_stop_the_projector_until_a_rebuild,
     topics_made_again_stop_a_projector_at_work,
     records_removed_before_they_were_folded_stop_the_projector,
+    what_was_removed_before_it_was_folded_is_no_lag,
 );
 on!(kafka_postgres: KAFKA_POSTGRES;
     topics_made_again_stop_the_projector_until_a_rebuild,
     topics_made_again_stop_a_projector_at_work,
     records_removed_before_they_were_folded_stop_the_projector,
+    what_was_removed_before_it_was_folded_is_no_lag,
 );
 
 async fn topics_made_again_stop_the_projector_until_a_rebuild(engines: Engines) {
@@ -76,4 +81,20 @@ async fn records_removed_before_they_were_folded_stop_the_projector(engines: Eng
     let error = rebuild::<LoggedOnUsers>(&here.engine, None, &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, ConsumerError::Bus(BusError::Removed { .. })), "{error}");
     assert_eq!(rows::<LoggedOnUsers>(&here.engine).await, before);
+}
+
+async fn what_was_removed_before_it_was_folded_is_no_lag(engines: Engines) {
+    let here = folded(engines).await;
+    publish(&here.engine, &mut Fleet::new(3, true), 800).await;
+    let access = Access::open(here.engine.control.clone(), &here.engine.database).await.unwrap().access;
+    let lag = async || -> u64 {
+        let survey = survey(&here.engine, &access).await.unwrap();
+        let views = survey.generations.iter().filter(|generation| generation.view == LoggedOnUsers::NAME);
+        views.flat_map(|generation| &generation.partitions).map(|partition| partition.lag).sum()
+    };
+    assert!(lag().await > 0);
+    for (partition, end) in here.engine.bus.end_positions(&["annals.host-logons"]).await.unwrap() {
+        here.topics().remove_records(&partition, end).await;
+    }
+    assert_eq!(lag().await, 0);
 }

@@ -6,6 +6,7 @@ mod dump;
 mod engines;
 mod events;
 mod fold;
+mod hooked;
 mod kafka;
 mod lost_file;
 mod lost_log;

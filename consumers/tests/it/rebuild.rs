@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use annals_bus::{Partition, StoredRecord};
 use annals_consumers::rebuild::{bring_to_version, rebuild};
 use annals_consumers::{ConsumerError, Engine, for_each_view};
 use annals_producers::fleet::Fleet;
@@ -11,10 +12,12 @@ use annals_store::{Followed, Role, StoreError, generations};
 use annals_views::View;
 use annals_views::audit_log::AuditLog;
 use annals_views::logged_on_users::LoggedOnUsers;
+use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
 use crate::dump::Dump;
-use crate::engines::{Engines, Installation, Store, on_every_engine};
+use crate::engines::{Engines, Installation, Store, on, on_every_engine};
+use crate::hooked::{Hook, Hooked};
 use crate::{AtWork, active, caught_up, keep, publish, rows, until};
 
 on_every_engine!(
@@ -24,6 +27,8 @@ on_every_engine!(
     a_generation_that_cannot_be_read_is_replaced_by_a_rebuild,
     two_processes_bring_a_view_to_their_version_once,
 );
+
+on!(fence: EMBEDDED_POSTGRES; a_rebuild_whose_fence_is_gone_does_not_switch);
 
 async fn live<V: Dump>(engine: &Engine) -> Vec<String> {
     keep::<V>(engine).await;
@@ -201,4 +206,52 @@ async fn two_processes_bring_a_view_to_their_version_once(engines: Engines) {
         [generations::Generation { number: 2, version: AuditLog::VERSION }],
         "folded once: {all:?}"
     );
+}
+
+/// Records that come after the rebuild has looked where the log ends. When it folds them, behind the fence, the fence's
+/// connection is ended.
+struct FenceGoes {
+    here: Installation,
+    ended: AtomicU64,
+}
+
+/// How many records of each partition come late.
+const LATE: u64 = 5;
+
+#[async_trait]
+impl Hook for FenceGoes {
+    async fn read(&self, partition: &Partition, from: u64, records: Vec<StoredRecord>) -> Vec<StoredRecord> {
+        let ends = self.here.engine.bus.end_positions(&[&partition.topic]).await.unwrap();
+        let end = ends.iter().find(|(known, _)| known == partition).unwrap().1.saturating_sub(LATE);
+        if from < end {
+            return records.into_iter().filter(|record| record.offset < end).collect();
+        }
+        let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND state = 'idle in transaction'";
+        self.ended.fetch_add(self.here.databases.change_control(ended).await, Ordering::SeqCst);
+        records
+    }
+
+    fn ends(&self, ends: Vec<(Partition, u64)>) -> Vec<(Partition, u64)> {
+        ends.into_iter().map(|(partition, end)| (partition, end.saturating_sub(LATE))).collect()
+    }
+}
+
+async fn a_rebuild_whose_fence_is_gone_does_not_switch(engines: Engines) {
+    let here = Installation::new(engines).await;
+    publish(&here.engine, &mut Fleet::new(9, true), 500).await;
+    let expected = live::<LoggedOnUsers>(&here.engine).await;
+    let before = active::<LoggedOnUsers>(&here.engine).await;
+    let hook = Arc::new(FenceGoes { here, ended: AtomicU64::new(0) });
+    let engine = &hook.here.engine;
+    let bus = Arc::new(Hooked { log: Arc::clone(&engine.bus), hook: Arc::clone(&hook) });
+    let watched = Engine { bus, ..engine.clone() };
+    let error = rebuild::<LoggedOnUsers>(&watched, None, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, ConsumerError::Store(StoreError::Unavailable { .. })), "{error:?}");
+    assert_eq!(hook.ended.load(Ordering::SeqCst), 1);
+    assert_eq!(active::<LoggedOnUsers>(engine).await, before);
+    assert_eq!(rows::<LoggedOnUsers>(engine).await, expected);
+    let report = until_free(engine).await;
+    assert_eq!(active::<LoggedOnUsers>(engine).await, report.generation);
+    assert_eq!(rows::<LoggedOnUsers>(engine).await, expected);
 }

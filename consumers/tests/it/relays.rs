@@ -2,35 +2,38 @@
 //! once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use annals_access::Access;
-use annals_bus::{
-    Bus, BusError, Consumer, GroupMember, Partition, Position, ReadLimit, Record, StartPositions,
-    StoredRecord,
-};
 use annals_consumers::relay::Relay;
 use annals_consumers::{Engine, State, StopSignal};
 use annals_producers::fleet::Fleet;
 use annals_schemas::{Encoder, Event, TOPICS, codec};
+use annals_store::sql::sql;
 use annals_views::audit_log::AuditLog;
 use annals_views::logged_on_users::LoggedOnUsers;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::engines::{Engines, Installation, on};
 use crate::events::{logoff, logon};
+use crate::hooked::{Hook, Hooked};
 use crate::shared::assert_once;
 use crate::{keep, rows, until};
 
+/// How often an append that is held looks whether it may go on.
+const HELD_POLL: Duration = Duration::from_millis(10);
+
 on!(embedded_postgres: EMBEDDED_POSTGRES;
     two_relays_bring_everything_that_was_told,
+    a_relay_whose_log_is_slow_keeps_its_lease,
     a_relay_that_stops_between_append_and_acknowledgement_makes_no_second_row,
 );
 on!(kafka_postgres: KAFKA_POSTGRES;
     two_relays_bring_everything_that_was_told,
+    a_relay_whose_log_is_slow_keeps_its_lease,
     a_relay_that_stops_between_append_and_acknowledgement_makes_no_second_row,
 );
 
@@ -100,99 +103,87 @@ async fn two_relays_bring_everything_that_was_told(engines: Engines) {
     assert_once(&here.engine, &told).await;
 }
 
-/// A log whose appends are durable some time before whoever appends hears of it.
+/// Appends that are durable some time before whoever appends hears of it.
 struct Held {
-    log: Arc<dyn Bus>,
     appended: AtomicUsize,
-    go_on: Semaphore,
+    go_on: AtomicBool,
+    /// Whether the whole process stands still meanwhile, and not only the log.
+    stopped: bool,
+}
+
+impl Held {
+    fn new(stopped: bool) -> Arc<Self> {
+        Arc::new(Self { appended: AtomicUsize::new(0), go_on: AtomicBool::new(false), stopped })
+    }
 }
 
 #[async_trait]
-impl Bus for Held {
-    async fn append(&self, topic: &str, records: Vec<Record>) -> Result<Vec<Position>, BusError> {
-        let positions = self.log.append(topic, records).await?;
-        self.appended.fetch_add(positions.len(), Ordering::SeqCst);
-        self.go_on.acquire().await.unwrap().forget();
-        Ok(positions)
+impl Hook for Held {
+    async fn appended(&self, records: usize) {
+        self.appended.fetch_add(records, Ordering::SeqCst);
+        while !self.go_on.load(Ordering::SeqCst) {
+            if self.stopped {
+                std::thread::sleep(HELD_POLL);
+            } else {
+                tokio::time::sleep(HELD_POLL).await;
+            }
+        }
     }
+}
 
-    async fn incarnation(&self, topic: &str) -> Result<Uuid, BusError> {
-        self.log.incarnation(topic).await
-    }
+/// A relay whose appends are held.
+async fn held(engine: &Engine, hook: &Arc<Held>) -> Relay {
+    let bus = Arc::new(Hooked { log: Arc::clone(&engine.bus), hook: Arc::clone(hook) });
+    Relay { bus, ..relay(engine).await }
+}
 
-    fn trouble(&self) -> Option<String> {
-        self.log.trouble()
-    }
+/// When the lease ends.
+async fn leased_until(engine: &Engine) -> DateTime<Utc> {
+    sql("SELECT until FROM leases WHERE name = 'relay'").fetch_scalar(engine.control.pool()).await.unwrap()
+}
 
-    async fn partitions(&self, topic: &str) -> Result<Vec<Partition>, BusError> {
-        self.log.partitions(topic).await
-    }
-
-    async fn read(
-        &self,
-        partition: &Partition,
-        from: u64,
-        limit: ReadLimit,
-    ) -> Result<Vec<StoredRecord>, BusError> {
-        self.log.read(partition, from, limit).await
-    }
-
-    async fn consumer(
-        &self,
-        group: &str,
-        topics: &[&str],
-        starts: Arc<dyn StartPositions>,
-        limit: ReadLimit,
-    ) -> Result<Box<dyn Consumer>, BusError> {
-        self.log.consumer(group, topics, starts, limit).await
-    }
-
-    async fn group_members(&self, group: &str) -> Result<Vec<GroupMember>, BusError> {
-        self.log.group_members(group).await
-    }
-
-    async fn first_positions(&self, topics: &[&str]) -> Result<Vec<(Partition, u64)>, BusError> {
-        self.log.first_positions(topics).await
-    }
-
-    async fn end_positions(&self, topics: &[&str]) -> Result<Vec<(Partition, u64)>, BusError> {
-        self.log.end_positions(topics).await
-    }
-
-    async fn position_at(&self, partition: &Partition, time: DateTime<Utc>) -> Result<u64, BusError> {
-        self.log.position_at(partition, time).await
-    }
-
-    async fn note(&self, key: &str) -> Result<Option<String>, BusError> {
-        self.log.note(key).await
-    }
-
-    async fn set_note(&self, key: &str, text: &str) -> Result<(), BusError> {
-        self.log.set_note(key, text).await
-    }
-
-    async fn close(&self) {
-        self.log.close().await;
+async fn a_relay_whose_log_is_slow_keeps_its_lease(engines: Engines) {
+    let here = Installation::new(engines).await;
+    let hook = Held::new(false);
+    let slow = held(&here.engine, &hook).await;
+    let access = slow.access.clone();
+    tell(&access, &[logon(1), logoff(1)]).await;
+    let told = waiting(&access).await;
+    let (stop_one, stop) = StopSignal::new();
+    let (_status, slow) = slow.spawn(stop);
+    until("the first relay has appended", async || hook.appended.load(Ordering::SeqCst) > 0).await;
+    let at_first = leased_until(&here.engine).await;
+    let (stop_two, stop) = StopSignal::new();
+    let (_status, other) = relay(&here.process().await).await.spawn(stop);
+    until("the lease is prolonged past its first end", async || Utc::now() > at_first).await;
+    assert!(leased_until(&here.engine).await > at_first);
+    assert_eq!(records(&here.engine).await, hook.appended.load(Ordering::SeqCst) as u64);
+    hook.go_on.store(true, Ordering::SeqCst);
+    until("the outbox is empty", async || access.outbox_len().await.unwrap() == 0).await;
+    assert_eq!(records(&here.engine).await, told.len() as u64, "nothing is there twice");
+    for (signal, task) in [(stop_one, slow), (stop_two, other)] {
+        signal.stop();
+        task.await.unwrap();
     }
 }
 
 async fn a_relay_that_stops_between_append_and_acknowledgement_makes_no_second_row(engines: Engines) {
     let here = Installation::new(engines).await;
-    let held = Arc::new(Held {
-        log: Arc::clone(&here.engine.bus),
-        appended: AtomicUsize::new(0),
-        go_on: Semaphore::new(0),
-    });
-    let stopped = Relay { bus: Arc::clone(&held) as Arc<dyn Bus>, ..relay(&here.engine).await };
-    let access = stopped.access.clone();
+    let hook = Held::new(true);
+    let stopped = held(&here.process().await, &hook).await;
+    let access = relay(&here.engine).await.access;
     // All of one topic: one append.
     tell(&access, &[logon(1), logoff(1)]).await;
     let made = waiting(&access).await;
     let (first, later): (Vec<Event>, Vec<Event>) = (made, vec![logon(2), logoff(2)]);
     let (stop_one, stop) = StopSignal::new();
-    let (_status, stopped) = stopped.spawn(stop);
-    until("the first relay has appended", async || held.appended.load(Ordering::SeqCst) > 0).await;
-    let appended = held.appended.load(Ordering::SeqCst) as u64;
+    // A thread and a runtime of its own, which stand still as a process does that was stopped.
+    let stopped = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { stopped.spawn(stop).1.await.unwrap() });
+    });
+    until("the first relay has appended", async || hook.appended.load(Ordering::SeqCst) > 0).await;
+    let appended = hook.appended.load(Ordering::SeqCst) as u64;
     assert_eq!(records(&here.engine).await, appended);
     assert_eq!(access.outbox_len().await.unwrap(), first.len() as u64, "nothing is acknowledged");
     // The other one waits for the end of the lease, then brings everything, what is there already too.
@@ -206,10 +197,10 @@ async fn a_relay_that_stops_between_append_and_acknowledgement_makes_no_second_r
     stop_two.stop();
     other.await.unwrap();
     tell(&access, &[logon(3)]).await;
-    held.go_on.add_permits(Semaphore::MAX_PERMITS / 2);
+    hook.go_on.store(true, Ordering::SeqCst);
     until("the first relay goes on", async || access.outbox_len().await.unwrap() == 0).await;
     stop_one.stop();
-    stopped.await.unwrap();
+    tokio::task::spawn_blocking(move || stopped.join().unwrap()).await.unwrap();
     keep::<AuditLog>(&here.engine).await;
     let all: Vec<Event> = first.into_iter().chain(later).chain([logon(3)]).collect();
     assert_once(&here.engine, &all).await;

@@ -87,7 +87,7 @@ pub enum RegistryError {
         action: String,
     },
     /// Somebody else's schema stands under our subject, and ours cannot read its records.
-    #[error("the schema registry refuses version {version} of subject `{subject}`: {reason}")]
+    #[error("the schema registry (--registry) refuses version {version} of subject `{subject}`: {reason}")]
     Incompatible {
         /// The subject.
         subject: String,
@@ -98,7 +98,7 @@ pub enum RegistryError {
     },
     /// The registry does not keep our compatibility level.
     #[error(
-        "the schema registry has compatibility `{found}` for subject `{subject}`, although {COMPATIBILITY} was set"
+        "the schema registry (--registry) has compatibility `{found}` for subject `{subject}`, although {COMPATIBILITY} was set"
     )]
     Compatibility {
         /// The subject.
@@ -108,7 +108,7 @@ pub enum RegistryError {
     },
     /// The registry mixes schemas up.
     #[error(
-        "the schema registry gives another schema for id {id} than version {version} of subject `{subject}`, which it gave this id"
+        "the schema registry (--registry) gives another schema for id {id} than version {version} of subject `{subject}`, which it gave this id"
     )]
     OtherSchema {
         /// The subject.

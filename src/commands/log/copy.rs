@@ -101,7 +101,7 @@ async fn copy_log(
         }
         Place::Kafka(settings) => {
             let log = open_kafka(settings, true).await.context("FROM")?;
-            copy_bus(&log, to, progress).await
+            copy_bus(&*log, to, progress).await
         }
     }
 }
@@ -127,7 +127,7 @@ async fn copy_source(
         Place::Archive(folder) => {
             return Ok(copy::into_archive(from, folder, &topics, &limits, progress).await?);
         }
-        Place::Kafka(settings) => (Arc::new(open_kafka(settings, false).await.context("TO")?), Vec::new()),
+        Place::Kafka(settings) => (open_kafka(settings, false).await.context("TO")?, Vec::new()),
         Place::Directory(path) => {
             let directory = DataDir::create(path).context("TO")?;
             // A server on it would fold the log while it grows, and write to it.
@@ -152,11 +152,11 @@ async fn open_directory(path: &Path) -> anyhow::Result<EmbeddedBus> {
 }
 
 /// Opens a log on Kafka, whatever the number of its partitions. A source may lack topics that came later.
-async fn open_kafka(settings: &KafkaSettings, is_source: bool) -> anyhow::Result<KafkaBus> {
+async fn open_kafka(settings: &KafkaSettings, is_source: bool) -> anyhow::Result<Arc<dyn Bus>> {
     let mut topics: Vec<_> = TOPICS.iter().map(|topic| (topic.name, topic.partitions)).collect();
     loop {
         let error = match KafkaBus::open(settings, &topics).await {
-            Ok(bus) => return Ok(bus),
+            Ok(bus) => return Ok(Arc::new(bus)),
             Err(error) => error,
         };
         let before = topics.clone();

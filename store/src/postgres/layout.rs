@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::{CONTROL_SCHEMA, LAYOUT_LOCK, PostgresDb};
+use super::{CONTROL_SCHEMA, LAYOUT_LOCK, PostgresDb, rights};
 use crate::control::{self, POSTGRES_MIGRATIONS};
 use crate::error::Context;
 use crate::table::{Column, ColumnKind};
@@ -51,6 +51,14 @@ pub(super) async fn migrate_control(database: &PostgresDb) -> Result<()> {
     Ok(())
 }
 
+/// Whether the control tables were ever made.
+pub(super) async fn has_control(database: &PostgresDb) -> Result<bool> {
+    let mut connection = database.connect("check", CONTROL_SCHEMA).await?;
+    let version = migrated_to(&mut connection, &database.place).await?;
+    let _ = connection.close().await;
+    Ok(version.is_some())
+}
+
 /// Version of the last migration; `None` when there was none.
 async fn migrated_to(connection: &mut PgConnection, place: &Place) -> Result<Option<i64>> {
     let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
@@ -93,6 +101,7 @@ pub(super) async fn lay_out(
     statements.extend(LAYOUT.map(str::to_owned));
     statements.extend(tables.iter().flat_map(|table| table.postgres_ddl()));
     statements.push(format!("INSERT INTO marks (key, value) VALUES ('layout', '\\x{LAYOUT_VERSION:02x}')"));
+    statements.extend(rights::statements_for(&mut tx, schema, place).await?);
     for statement in statements {
         sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.during(place, DOING)?;
     }

@@ -30,6 +30,9 @@ pub(super) const CONNECTIONS: u32 = LANES as u32 + 2;
 /// How long a fence may stand between two statements: a rebuild folds the rest of the log meanwhile.
 const FENCE_IDLE: &str = "SET LOCAL idle_in_transaction_session_timeout = '10min'";
 
+/// How a batch begins. A view is a cache: after a crash of the server, its rows and positions go back together.
+const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+
 /// One generation of one view in its own schema.
 pub struct PostgresViewStore {
     pool: PgPool,
@@ -43,7 +46,7 @@ impl PostgresViewStore {
     }
 
     async fn transaction(&self) -> Result<PostgresViewTransaction> {
-        let tx = self.pool.begin().await.during(&self.place, "begin a batch")?;
+        let tx = answered(self.pool.begin_with(BEGIN)).await.during(&self.place, "begin a batch")?;
         Ok(PostgresViewTransaction { place: self.place.clone(), tx })
     }
 }
@@ -55,10 +58,9 @@ impl ViewStore for PostgresViewStore {
     }
 
     async fn incarnations(&self) -> Result<Vec<(String, Uuid)>> {
-        let rows = sqlx::query("SELECT substr(key, 13), value FROM marks WHERE key LIKE 'incarnation:%'")
-            .fetch_all(&self.pool)
-            .await
-            .during(&self.place, "read the incarnations")?;
+        let marks = sqlx::query("SELECT substr(key, 13), value FROM marks WHERE key LIKE 'incarnation:%'");
+        let rows =
+            answered(marks.fetch_all(&self.pool)).await.during(&self.place, "read the incarnations")?;
         rows.iter()
             .map(|row| {
                 let id = Uuid::from_slice(row.try_get(1)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
@@ -69,14 +71,12 @@ impl ViewStore for PostgresViewStore {
     }
 
     async fn bind_incarnation(&self, topic: &str, incarnation: Uuid) -> Result<()> {
-        sqlx::query(
+        let mark = sqlx::query(
             "INSERT INTO marks (key, value) VALUES ('incarnation:' || $1, $2) ON CONFLICT DO NOTHING",
         )
         .bind(topic)
-        .bind(incarnation.as_bytes().as_slice())
-        .execute(&self.pool)
-        .await
-        .during(&self.place, "bind the incarnation")?;
+        .bind(incarnation.as_bytes().as_slice());
+        answered(mark.execute(&self.pool)).await.during(&self.place, "bind the incarnation")?;
         Ok(())
     }
 
@@ -127,10 +127,9 @@ impl ViewStore for PostgresViewStore {
     }
 
     async fn dead_letter_count(&self) -> Result<u64> {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_letters")
-            .fetch_one(&self.pool)
-            .await
-            .during(&self.place, "count dead letters")?;
+        let count = sqlx::query_scalar("SELECT count(*) FROM dead_letters");
+        let count: i64 =
+            answered(count.fetch_one(&self.pool)).await.during(&self.place, "count dead letters")?;
         Ok(count.unsigned_abs())
     }
 
@@ -171,10 +170,9 @@ impl ViewTransaction for PostgresViewTransaction {
     }
 
     async fn retire(&mut self) -> Result<()> {
-        sqlx::query("INSERT INTO marks (key, value) VALUES ('retired', '\\x01') ON CONFLICT DO NOTHING")
-            .execute(&mut *self.tx)
-            .await
-            .during(&self.place, "retire it")?;
+        let mark =
+            sqlx::query("INSERT INTO marks (key, value) VALUES ('retired', '\\x01') ON CONFLICT DO NOTHING");
+        answered(mark.execute(&mut *self.tx)).await.during(&self.place, "retire it")?;
         Ok(())
     }
 

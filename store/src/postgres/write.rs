@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use sqlx::postgres::PgPool;
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+use sqlx::postgres::{PgExecutor, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::values::{arrays, unnest};
 use crate::dictionary::Key;
@@ -134,20 +134,18 @@ pub(super) async fn dictionary_ids(
         if missing.is_empty() {
             continue;
         }
-        let mut tx = pool.begin().await?;
-        // Rows of a view may be lost with their position when the server crashes. These may not: whoever knows an id goes
-        // on using it.
-        tx.execute("SET LOCAL synchronous_commit = on").await?;
-        insert(&mut tx, dictionary, &missing, OnConflict::Keep).await?;
-        tx.commit().await?;
-        // Another statement, so that it sees those that another writer added meanwhile.
-        look_up(pool, dictionary, &missing, found).await?;
+        // Durable at once, unlike a batch: whoever knows an id goes on using it.
+        let mut connection = pool.acquire().await?;
+        insert(&mut connection, dictionary, &missing, OnConflict::Keep).await?;
+        // Another statement, so that it sees those that another writer added meanwhile; on the same connection: nobody
+        // should hold one of the few while waiting for another.
+        look_up(&mut *connection, dictionary, &missing, found).await?;
     }
     Ok(())
 }
 
 async fn look_up(
-    pool: &PgPool,
+    on: impl PgExecutor<'_>,
     dictionary: &Table,
     keys: &[&Key],
     found: &mut HashMap<Key, i64>,
@@ -163,7 +161,7 @@ async fn look_up(
         pairs.join(" AND ")
     );
     let arguments = arrays(&columns, keys.len(), |row, column| &keys[row][unique[column]])?;
-    for row in sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(pool).await? {
+    for row in sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(on).await? {
         // Subscripts begin at 1.
         let place = usize::try_from(row.try_get::<i32, _>(0)? - 1).unwrap_or(usize::MAX);
         let key = keys.get(place).ok_or_else(|| sqlx::Error::Decode("a key that nobody asked for".into()))?;

@@ -14,6 +14,7 @@ on_both_engines!(
     several_processes_may_open_a_new_database_at_once,
     a_database_of_a_newer_version_is_refused,
     a_view_has_one_active_generation_through_every_switch,
+    a_generation_that_was_given_up_is_never_made_active,
     a_first_generation_is_made_once,
     a_change_of_another_process_is_seen_at_once,
     one_process_at_a_time_rebuilds,
@@ -88,6 +89,22 @@ async fn a_view_has_one_active_generation_through_every_switch(here: Here) {
         generations::all(&control, "view").await.unwrap(),
         [(left, State::Retired), (new, State::Active)]
     );
+}
+
+async fn a_generation_that_was_given_up_is_never_made_active(here: Here) {
+    let control = here.database.control().await.unwrap();
+    let first = generations::active_or_first(&control, "view", 1).await.unwrap();
+    let given_up = generations::begin_building(&control, "view", 1).await.unwrap();
+    let new = generations::begin_building(&control, "view", 1).await.unwrap();
+    for number in [given_up.number, first.number, 99] {
+        let mut tx = control.begin().await.unwrap();
+        let error = generations::switch(tx.connection(), &control, "view", number).await.unwrap_err();
+        assert!(matches!(error, StoreError::GivenUp { generation, .. } if generation == number), "{error}");
+        drop(tx);
+        assert_eq!(generations::find(&control, "view", State::Active).await.unwrap(), Some(first));
+    }
+    switch(&control, new.number).await;
+    assert_eq!(generations::find(&control, "view", State::Active).await.unwrap(), Some(new));
 }
 
 async fn a_first_generation_is_made_once(here: Here) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use annals_bus::{Bus, KafkaSettings, Partition, ReadLimit};
 use bytes::Bytes;
 use chrono::DateTime;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -39,6 +39,19 @@ pub async fn create_topic(name: &str, partitions: i32, config: &[(&str, &str)]) 
     }
     let options = AdminOptions::new().operation_timeout(Some(SOON));
     admin().create_topics(&[topic], &options).await.unwrap()[0].as_ref().unwrap();
+}
+
+/// Gives a topic more partitions, and returns when everybody sees them.
+pub async fn add_partitions(name: &str, count: usize) {
+    let options = AdminOptions::new().operation_timeout(Some(SOON));
+    let done = admin().create_partitions(&[NewPartitions::new(name, count)], &options).await.unwrap();
+    done[0].as_ref().unwrap();
+    let client: BaseConsumer = config().create().unwrap();
+    super::until(|| async {
+        let metadata = client.fetch_metadata(Some(name), Duration::from_secs(5)).unwrap();
+        metadata.topics()[0].partitions().len() == count
+    })
+    .await;
 }
 
 /// Appends a record as anybody would.

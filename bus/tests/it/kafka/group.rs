@@ -8,8 +8,8 @@ use annals_bus::{Bus, BusError, Consumer, Delivery, KafkaBus, Partition, ReadLim
 use async_trait::async_trait;
 use rdkafka::Offset;
 
-use super::foreign::{committed, outer};
-use super::{TOPICS, assigned, member, prepared, soon, until};
+use super::foreign::{add_partitions, committed, outer};
+use super::{TOPICS, assigned, failure, member, prepared, soon, until};
 use crate::{Starts, record, records};
 
 fn partitions(assigned: &[(Partition, u64)]) -> BTreeSet<u32> {
@@ -170,6 +170,61 @@ async fn a_busy_owner_stays_in_its_group_and_misses_nothing() {
             total += more.len();
         }
     }
+}
+
+/// Longer than a thread waits for its owner before it pauses.
+const PAUSED_BY: Duration = Duration::from_millis(1_500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_went_while_its_owner_was_busy_is_read_when_it_comes_back() {
+    let (_settings, bus) = prepared().await;
+    let limit = ReadLimit { records: 10, bytes: usize::MAX };
+    let mut one = bus.consumer("g", &["alpha"], Arc::new(Starts(Vec::new())), limit).await.unwrap();
+    assert_eq!(assigned(&mut *one).await.len(), 3);
+    bus.append("alpha", (0..500).map(|n: u32| record(&n.to_string(), "x")).collect()).await.unwrap();
+    let busy_since = std::time::Instant::now();
+    // It takes nothing, so its partitions are paused; and then some of them go.
+    let mut two = member(&bus, "g", "alpha", Vec::new()).await;
+    until(|| async { busy_since.elapsed() > PAUSED_BY && bus.group_members("g").await.unwrap().len() == 2 })
+        .await;
+    loop {
+        if let Delivery::Revoked(gone, _guard) = soon(one.next()).await.unwrap() {
+            assert!(!gone.is_empty());
+            break;
+        }
+    }
+    while assigned(&mut *two).await.is_empty() {}
+    drop(two);
+    let ends: BTreeMap<Partition, u64> = bus.end_positions(&["alpha"]).await.unwrap().into_iter().collect();
+    let mut reached: BTreeMap<Partition, u64> = BTreeMap::new();
+    while reached != ends {
+        match soon(one.next()).await.unwrap() {
+            Delivery::Records(parts) => {
+                reached.extend(parts.iter().map(|part| (part.partition.clone(), part.next_offset())));
+            }
+            Delivery::Assigned(_) => {}
+            other => panic!("expected no more to go, got {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_somebody_adds_are_told_and_not_passed_over() {
+    let (settings, bus) = prepared().await;
+    let mut one = member(&bus, "g", "alpha", Vec::new()).await;
+    assigned(&mut *one).await;
+    add_partitions(&outer(&settings, "alpha"), 5).await;
+    // The group shares them out when it is formed anew.
+    let mut two = member(&bus, "g", "alpha", Vec::new()).await;
+    let error = tokio::select! {
+        error = failure(&mut *one) => error,
+        error = failure(&mut *two) => error,
+    };
+    assert!(
+        matches!(&error, BusError::PartitionCount { actual: 5, wanted: 3, topic } if *topic == outer(&settings, "alpha")),
+        "{error}"
+    );
+    assert!(!error.is_transient());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

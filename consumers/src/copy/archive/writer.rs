@@ -14,6 +14,7 @@ use super::files::{self, Hashing};
 use super::manifest::{ArchivedFile, ArchivedTopic, Manifest, file_name, path_of};
 use super::reader::{blocking, check_records};
 use crate::copy::mark::Mark;
+use crate::copy::source::read_before;
 use crate::copy::{
     CopyError, Extent, Limits, Progress, Result, Source, SourceTopic, Summary, TopicSummary, size_bytes,
 };
@@ -186,11 +187,7 @@ impl ArchiveCopy<'_> {
         let mut next = copied;
         while next < extent.end && writing.as_ref().is_none_or(|file| file.bytes() < self.limits.file_bytes) {
             let from = next.max(extent.first);
-            let mut records = Vec::new();
-            if from < extent.end {
-                records = self.source.read(partition, from, self.limits.chunk).await?;
-                records.retain(|record| record.offset < extent.end);
-            }
+            let records = read_before(self.source, partition, from, extent.end, self.limits.chunk).await?;
             let to = records.last().map_or(extent.end, |record| record.offset + 1);
             let count = records.len() as u64;
             summary.missing += to - next - count;

@@ -21,6 +21,8 @@ pub struct Faulty {
     pub notes: AtomicU64,
     /// Reads that still work.
     pub reads: AtomicU64,
+    /// Reads that find nothing although there is something: a server that has just taken over a partition.
+    pub dry: AtomicU64,
     /// How many records of each partition the append brings to the log that breaks off. Records without a key are counted
     /// with partition 0.
     pub kept: Vec<usize>,
@@ -38,6 +40,7 @@ impl Faulty {
             appends: never(),
             notes: never(),
             reads: never(),
+            dry: AtomicU64::new(0),
             kept: Vec::new(),
             first: AtomicU64::new(0),
         }
@@ -85,6 +88,9 @@ impl Bus for Faulty {
     async fn read(&self, partition: &Partition, from: u64, limit: ReadLimit) -> Result<Vec<StoredRecord>> {
         if !take(&self.reads) {
             return Err(BusError::Closed);
+        }
+        if take(&self.dry) {
+            return Ok(Vec::new());
         }
         self.inner.read(partition, from.max(self.first.load(Ordering::SeqCst)), limit).await
     }

@@ -182,3 +182,21 @@ async fn what_retention_removed_is_told() {
     let (records, already_there, missing) = counts(&copied(&source, &*to.bus).await.unwrap());
     assert_eq!((records, already_there, records + missing), (30, 160, 200));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_finds_nothing_for_a_moment_is_not_taken_for_removed() {
+    let from = log().await;
+    fill(&*from.bus, 0..60).await;
+    for dry in [1, 3] {
+        let to = log().await;
+        let source = Faulty { dry: AtomicU64::new(dry), ..Faulty::new(&from.bus) };
+        assert_eq!(counts(&copied(&source, &*to.bus).await.unwrap()), (120, 0, 0));
+        assert_copied(&*from.bus, &*to.bus).await;
+        let archive = tempfile::tempdir().unwrap();
+        let source = Faulty { dry: AtomicU64::new(dry), ..Faulty::new(&from.bus) };
+        let source = LogSource::new(&source);
+        let summary =
+            copy::into_archive(&source, archive.path(), &TOPICS, &SMALL, &mut |_| {}).await.unwrap();
+        assert_eq!(counts(&summary), (120, 0, 0));
+    }
+}

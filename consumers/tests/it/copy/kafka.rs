@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use annals_bus::{Bus, KafkaBus, KafkaSettings};
-use annals_consumers::copy::{self, ArchiveSource, CopyError, LogSource};
+use annals_bus::record::MAX_RECORD_BYTES;
+use annals_bus::{Bus, KafkaBus, KafkaSettings, Record};
+use annals_consumers::copy::{self, ArchiveSource, CopyError, LogSource, Summary};
 use annals_testing::servers;
+use bytes::Bytes;
+use chrono::DateTime;
 use uuid::Uuid;
 
 use super::faults::Faulty;
@@ -113,4 +116,36 @@ async fn what_was_deleted_from_kafka_is_told_and_the_rest_is_copied() {
     let again = copy::into_log(&source, &*to.bus, &[topic], &SMALL, &mut |_| {}).await.unwrap();
     assert_eq!((again.topics[0].records, again.topics[0].missing), (0, 0));
     there.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_at_the_edge_survive_kafka_or_stop_the_copy() {
+    let edge = |n: u64, change: fn(&mut Record)| {
+        let mut record = Record { key: Some(Bytes::from_static(b"k")), ..record(n) };
+        change(&mut record);
+        record
+    };
+    let at = |micros| DateTime::from_timestamp_micros(micros);
+    let (from, there) = (log_with(&[("alpha", 1)]).await, kafka(&[("alpha", 1)]).await);
+    let sound = vec![
+        edge(1, |record| record.key = Some(Bytes::new())),
+        edge(2, |record| *record = Record { recorded_at: record.recorded_at, ..Record::default() }),
+        edge(3, |record| record.headers = vec![(String::new(), Bytes::new()); 3]),
+        Record { recorded_at: at(-1), ..edge(4, |_| {}) },
+        Record { recorded_at: at(0), ..edge(5, |_| {}) },
+        edge(6, |record| record.value = Bytes::from(vec![6; MAX_RECORD_BYTES - 300])),
+    ];
+    from.bus.append("alpha", sound).await.unwrap();
+    copied_alpha(&*from.bus, &*there).await.unwrap();
+    assert_same(read_all(&*there, "alpha").await, read_all(&*from.bus, "alpha").await);
+    // In the middle of others, where the comparison at the end would not see it.
+    let name = edge(7, |record| record.headers = vec![("a\0b".into(), Bytes::new())]);
+    from.bus.append("alpha", vec![name, record(8)]).await.unwrap();
+    let error = copied_alpha(&*from.bus, &*there).await.unwrap_err();
+    assert!(matches!(error, CopyError::Unverified(_)), "{error}");
+    there.close().await;
+}
+
+async fn copied_alpha(from: &dyn Bus, to: &dyn Bus) -> Result<Summary, CopyError> {
+    copy::into_log(&LogSource::new(from), to, &["alpha"], &SMALL, &mut |_| {}).await
 }

@@ -55,6 +55,18 @@ async fn a_query_server_reads_every_view_and_writes_none() {
 }
 
 #[tokio::test]
+async fn a_query_server_gets_no_right_to_what_else_its_owner_makes() {
+    let here = granted().await;
+    let control = here.owner.control().await.unwrap();
+    for statement in ["CREATE SCHEMA payroll", "CREATE TABLE payroll.salaries (euros int)"] {
+        sql(statement).execute(control.pool()).await.unwrap();
+    }
+    let query = here.query.control().await.unwrap();
+    let error = sql("SELECT count(*) FROM payroll.salaries").fetch_scalar::<u64>(query.pool()).await;
+    assert!(matches!(StoreError::database("x", "read", error.unwrap_err()), StoreError::NoRight { .. }));
+}
+
+#[tokio::test]
 async fn a_query_server_reads_and_writes_the_control_tables() {
     let here = granted().await;
     let control = here.query.control().await.unwrap();
