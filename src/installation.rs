@@ -96,10 +96,9 @@ impl Engines {
     /// to the control tables may be a mistyped setting.
     async fn read(self, config: &Config) -> anyhow::Result<Installation> {
         let Self { directory, database } = self;
-        let vault = config.vault(directory.as_ref())?;
         let bus = existing_bus(config, directory.as_ref()).await?;
         let control = about_the_store(config, database.existing_control().await)?;
-        let access = Access::open_existing(control.clone()).await?.with_vault(vault.clone());
+        let access = Access::open_existing(control.clone()).await?;
         if let Some(topic) = access.other_log(&incarnations(&*bus).await?).await? {
             tracing::warn!(
                 topic,
@@ -108,6 +107,8 @@ impl Engines {
         }
         let registry = open_registry(config).await?;
         let encoder = Encoder::default();
+        // Reading needs no master key.
+        let vault = Vault::none();
         Ok(Installation { directory, database, control, access, vault, bus, registry, encoder })
     }
 }

@@ -1,6 +1,7 @@
 //! `annals credential`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use annals_access::{Author, CredentialKind, CredentialSummary, IssuedCredential};
 use anyhow::Context;
@@ -10,6 +11,9 @@ use crate::cli::CredentialCommand;
 use crate::config::Config;
 use crate::installation::Installation;
 use crate::output;
+
+/// The longest life that a length of time gives a credential: a hundred years. Without one it lives for ever.
+const MAX_LIFE: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Runs the command.
 pub async fn run(config: &Config, command: CredentialCommand) -> anyhow::Result<ExitCode> {
@@ -24,7 +28,7 @@ pub async fn run(config: &Config, command: CredentialCommand) -> anyhow::Result<
             installation.finish().await?;
         }
         CredentialCommand::List { account, json } => {
-            let installation = Installation::open(config).await?;
+            let installation = Installation::read(config).await?;
             let credentials = installation.access.credentials(account.as_deref()).await?;
             installation.close().await;
             list(&credentials, json)?;
@@ -119,7 +123,7 @@ fn parse_expiry(text: &str, now: DateTime<Utc>) -> anyhow::Result<DateTime<Utc>>
     }
     let wrong =
         || format!("`{}` is neither a time such as 90d nor one such as {}", text.escape_debug(), shown(now));
-    let length = TimeDelta::from_std(super::parse_time(text).ok().with_context(wrong)?).ok();
+    let length = TimeDelta::from_std(super::parse_time(text, MAX_LIFE).ok().with_context(wrong)?).ok();
     length.and_then(|length| now.checked_add_signed(length)).with_context(wrong)
 }
 

@@ -1,6 +1,7 @@
 //! `annals topics`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use annals_bus::{KafkaBus, KafkaSettings};
 use annals_schemas::TOPICS;
@@ -14,7 +15,7 @@ use crate::output;
 /// Runs the command.
 pub async fn run(config: &Config, command: TopicsCommand) -> anyhow::Result<ExitCode> {
     let TopicsCommand::Ensure { retention } = command;
-    let retention = retention.as_deref().map(super::parse_time).transpose()?;
+    let retention = retention.as_deref().map(|text| super::parse_time(text, MAX_RETENTION)).transpose()?;
     let address = config.bus().context("topics are Kafka's: name the broker with --bus kafka://HOST:PORT")?;
     let settings = KafkaSettings::parse(address)?.with_client_id(client_id());
     let topics = TOPICS.map(|topic| (topic.name, topic.partitions));

@@ -121,7 +121,7 @@ async fn a_refused_change_leaves_nothing(engine: Engine) {
             "there is no account `nobody`",
             "there is no account `nobody`",
             "`ada@example.com` has no credential `his`",
-            "`ada@example.com` has no credential `a\\u{0}b`",
+            "`ada@example.com` has no credential `a\\0b`",
             "`ada@example.com` has no credential `his`",
             "the account `bob` is already disabled",
             "the credential `short` would have expired already",

@@ -37,8 +37,8 @@ pub(super) async fn statements_for(
 
 impl PostgresDb {
     /// Gives a role what a query server needs: it reads every view, those of later generations too, and reads and writes
-    /// the control tables. It can change no table and no view. The role must be there; the caller must own the tables. To
-    /// be repeated when a migration has added control tables.
+    /// the control tables. It can change no table and no view. The role must be there; the caller must own the tables. A
+    /// migration that adds control tables gives it the same there.
     ///
     /// # Errors
     /// When there is no such role, or the caller may not grant.
