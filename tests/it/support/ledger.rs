@@ -17,7 +17,7 @@ pub struct Ledger {
     pub imported: usize,
     /// How often each event was sent without an answer. The fleet repeats itself, so that an event may have one answer and
     /// wait for another.
-    unanswered: HashMap<Uuid, i64>,
+    pub missing_answers: HashMap<Uuid, i64>,
 }
 
 impl Ledger {
@@ -28,7 +28,7 @@ impl Ledger {
             match words[..] {
                 ["sent", id, bytes] => {
                     let (id, bytes) = (id.parse().unwrap(), unhex(bytes));
-                    *self.unanswered.entry(id).or_default() += 1;
+                    *self.missing_answers.entry(id).or_default() += 1;
                     let before = self.sent.insert(id, bytes.clone());
                     assert!(
                         before.is_none_or(|before| before == bytes),
@@ -37,7 +37,7 @@ impl Ledger {
                 }
                 ["ok", id] => {
                     let id = id.parse().unwrap();
-                    *self.unanswered.entry(id).or_default() -= 1;
+                    *self.missing_answers.entry(id).or_default() -= 1;
                     self.acknowledged.insert(id);
                 }
                 _ => panic!("the load said `{line}`"),
@@ -48,7 +48,7 @@ impl Ledger {
 
     /// Events of which a sending was not acknowledged; an earlier one may have been.
     pub fn unanswered(&self) -> HashSet<Uuid> {
-        self.unanswered.iter().filter(|(_, count)| **count > 0).map(|(id, _)| *id).collect()
+        self.missing_answers.iter().filter(|(_, count)| **count > 0).map(|(id, _)| *id).collect()
     }
 
     /// Events that were sent and never acknowledged.
