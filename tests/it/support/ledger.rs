@@ -15,6 +15,9 @@ pub struct Ledger {
     pub acknowledged: HashSet<Uuid>,
     /// How many different records files had that were imported to the end.
     pub imported: usize,
+    /// How often each event was sent without an answer. The fleet repeats itself, so that an event may have one answer and
+    /// wait for another.
+    pub missing_answers: HashMap<Uuid, i64>,
 }
 
 impl Ledger {
@@ -24,22 +27,31 @@ impl Ledger {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 ["sent", id, bytes] => {
-                    let bytes = unhex(bytes);
-                    let before = self.sent.insert(id.parse().unwrap(), bytes.clone());
+                    let (id, bytes) = (id.parse().unwrap(), unhex(bytes));
+                    *self.missing_answers.entry(id).or_default() += 1;
+                    let before = self.sent.insert(id, bytes.clone());
                     assert!(
                         before.is_none_or(|before| before == bytes),
                         "an event that is sent again is the same"
                     );
                 }
-                // The fleet repeats itself, so that an event may be acknowledged twice.
-                ["ok", id] => drop(self.acknowledged.insert(id.parse().unwrap())),
+                ["ok", id] => {
+                    let id = id.parse().unwrap();
+                    *self.missing_answers.entry(id).or_default() -= 1;
+                    self.acknowledged.insert(id);
+                }
                 _ => panic!("the load said `{line}`"),
             }
         }
         assert!(self.acknowledged.iter().all(|id| self.sent.contains_key(id)));
     }
 
-    /// Events that were sent and not acknowledged.
+    /// Events of which a sending was not acknowledged; an earlier one may have been.
+    pub fn unanswered(&self) -> HashSet<Uuid> {
+        self.missing_answers.iter().filter(|(_, count)| **count > 0).map(|(id, _)| *id).collect()
+    }
+
+    /// Events that were sent and never acknowledged.
     pub fn open(&self) -> HashSet<Uuid> {
         self.sent.keys().filter(|id| !self.acknowledged.contains(id)).copied().collect()
     }
