@@ -12,6 +12,9 @@ use crate::config::Config;
 use crate::installation::client_id;
 use crate::output;
 
+/// A thousand years. Kafka counts milliseconds, and cannot count all that a number here could say.
+const MAX_RETENTION: Duration = Duration::from_secs(1_000 * 366 * 86_400);
+
 /// Runs the command.
 pub async fn run(config: &Config, command: TopicsCommand) -> anyhow::Result<ExitCode> {
     let TopicsCommand::Ensure { retention } = command;

@@ -164,6 +164,9 @@ pub(super) const LOGONS: &[Parameter] = &[
     parameter("end", Kind::Time, "Only logons at this time or earlier; without it until now."),
 ];
 
+/// First and last moment, where they were given.
+pub(super) type Interval = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+
 /// The parameters of one request, in the order in which they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Given {
@@ -250,7 +253,7 @@ impl Given {
     }
 
     /// Both ends of an interval, which must not be turned round.
-    pub(super) fn interval(&self) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), Problem> {
+    pub(super) fn interval(&self) -> Result<Interval, Problem> {
         const WHAT: &str = "a time such as 2026-01-31T12:00:00Z";
         let start = self.read("start", WHAT, first_moment)?;
         let end = self.read("end", WHAT, last_moment)?;

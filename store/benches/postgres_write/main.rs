@@ -119,7 +119,7 @@ async fn write(store: &dyn ViewStore, way: Way, batch: &Batch) -> Result<(), Fai
         (Way::Copy, Connection::Postgres(connection)) => {
             copy::copy(connection, &EVENTS, &batch.values).await?
         }
-        _ => tx.write(&EVENTS, &batch.rows, OnConflict::Keep).await?,
+        _ => tx.write(&EVENTS, &batch.rows, OnConflict::Keep).await.map(drop)?,
     }
     Ok(tx.commit().await?)
 }
