@@ -108,6 +108,10 @@ pub enum Command {
         /// [default: projector,query,relay].
         #[arg(long, env = "ANNALS_ROLES", value_name = "ROLES", value_delimiter = ',')]
         roles: Vec<ServerRole>,
+        /// Requests of one customer to one endpoint of LogicMonitor's dialect in a minute, over all processes
+        /// [default: 6000].
+        #[arg(long, env = "ANNALS_RATE_LIMIT", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        rate_limit: Option<u32>,
     },
     /// Show the processes at work, and how far each view has folded the log.
     Status {

@@ -40,6 +40,8 @@ struct File {
     log: Option<String>,
     log_format: Option<LogFormat>,
     request_timeout_seconds: Option<u64>,
+    rate_limit: Option<u32>,
+    audit_page_limit: Option<u64>,
     secure_cookies: Option<bool>,
 }
 
@@ -70,6 +72,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// How long a request may take.
     pub request_timeout: std::time::Duration,
+    /// Requests of one customer to one endpoint of santaba in a minute; `None` for the default.
+    pub rate_limit: Option<u32>,
+    /// How far clients of santaba may page in versions 2 and 3; `None` for the default.
+    pub audit_page_limit: Option<u64>,
     /// Whether cookies are marked `Secure`: set it when a proxy serves annals over TLS.
     pub secure_cookies: bool,
     /// The file that was read.
@@ -85,6 +91,9 @@ impl Config {
         };
         let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
         let timeout = file.request_timeout_seconds.unwrap_or(10);
+        if file.rate_limit == Some(0) || file.audit_page_limit == Some(0) {
+            bail!("`rate_limit` and `audit_page_limit` must be at least 1");
+        }
         if !(1..=600).contains(&timeout) {
             bail!("`request_timeout_seconds` is {timeout}; it must be between 1 and 600");
         }
@@ -101,6 +110,8 @@ impl Config {
             log_format: global.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             request_timeout: std::time::Duration::from_secs(timeout),
             secure_cookies: file.secure_cookies.unwrap_or(false),
+            rate_limit: file.rate_limit,
+            audit_page_limit: file.audit_page_limit,
             file: path,
         })
     }
@@ -157,6 +168,11 @@ impl Config {
             Some(roles) if !roles.is_empty() => roles.clone(),
             _ => ServerRole::ALL.to_vec(),
         }
+    }
+
+    /// The same with this limit of requests in a minute, where there is one.
+    pub fn with_rate_limit(self, flag: Option<u32>) -> Self {
+        Self { rate_limit: flag.or(self.rate_limit), ..self }
     }
 
     /// Where to listen, unless the flag or the environment said so.

@@ -69,12 +69,7 @@ impl Server {
             topics: &TOPICS,
             render_metrics: Arc::new(move || metrics.render()),
             components: Arc::new(move || statuses.iter().map(component).chain(log(&*bus)).collect()),
-            settings: ApiSettings {
-                request_timeout: config.request_timeout,
-                tls: config.secure_cookies,
-                dialects: roles.contains(&ServerRole::Query),
-                ..ApiSettings::default()
-            },
+            settings: api_settings(config, roles),
         };
         let router = annals_query_api::router(state);
         Ok(Self { installation, _roles: guards, listener, router, stop, tasks })
@@ -269,5 +264,17 @@ pub async fn shutdown_signal() {
         }
         // Without handlers the signals' own effect stays: they end the process.
         _ => std::future::pending().await,
+    }
+}
+
+fn api_settings(config: &Config, roles: &[ServerRole]) -> ApiSettings {
+    let usual = ApiSettings::default();
+    ApiSettings {
+        request_timeout: config.request_timeout,
+        tls: config.secure_cookies,
+        dialects: roles.contains(&ServerRole::Query),
+        rate_limit: config.rate_limit.unwrap_or(usual.rate_limit),
+        audit_page_limit: config.audit_page_limit.unwrap_or(usual.audit_page_limit),
+        ..usual
     }
 }

@@ -37,7 +37,9 @@ const MAX_PASSWORD_INPUT_BYTES: u64 = 4_096;
 pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo { listen, rate } => demo::run(&config, listen, rate).await,
-        Command::Serve { listen, roles } => serve::run(&config, listen, &roles).await,
+        Command::Serve { listen, roles, rate_limit } => {
+            serve::run(&config.with_rate_limit(rate_limit), listen, &roles).await
+        }
         Command::Status { json } => status::run(&config, json).await,
         Command::Topics(command) => topics::run(&config, command).await,
         Command::Control(command) => control::run(command).await,

@@ -165,27 +165,26 @@ class Server:
         output, errors = (path.read_text(errors="replace") for path in (self.output, self.errors))
         return f"--- stdout\n{output}\n--- stderr\n{errors[-8000:]}"
 
+    def address(self):
+        """Where it listens, as it says in the one line on standard output; None as long as it does not."""
+        if not self.running():
+            raise AssertionError(f"the server ended with {self.process.returncode} before it was ready\n{self.log()}")
+        found = re.search(r"^listening on (http://127\.0\.0\.1:\d+)$", self.output.read_text(), re.MULTILINE)
+        return found and found.group(1)
+
     def wait_until_ready(self):
-        """Reads the address from the one line on standard output, then polls /readyz."""
+        """Waits for the address, then polls /readyz."""
         import requests
 
-        def address():
-            if not self.running():
-                raise AssertionError(
-                    f"the server ended with {self.process.returncode} before it was ready\n{self.log()}"
-                )
-            found = re.search(r"^listening on (http://127\.0\.0\.1:\d+)$", self.output.read_text(), re.MULTILINE)
-            return found and found.group(1)
-
         def ready():
-            address()
+            self.address()
             try:
                 return requests.get(f"{self.base}/readyz", timeout=5).status_code == 200
             except requests.ConnectionError:
                 return False
 
         try:
-            self.base = until(address, "the server said where it listens", START_SECONDS)
+            self.base = until(self.address, "the server said where it listens", START_SECONDS)
             until(ready, "/readyz answered 200", START_SECONDS)
         except AssertionError:
             self.kill()

@@ -261,6 +261,32 @@ def test_an_answer_is_at_least_as_new_as_its_token(portal, reader):
     assert reader.ask(native.LOGONS, address="192.0.2.10", at_least=position)["logons"]
 
 
+@pytest.mark.only("embedded", "a view can be taken away by taking its file away")
+def test_a_view_that_is_behind_is_waited_for_and_never_shows_less(long_file):
+    """While the log is folded again, whoever names a position gets everything up to it, or is told to come back."""
+    annals, token = long_file
+    server = annals.serve()
+    before = Native(server.base, token)
+    position, total = before.position(), before.ask(limit=1, count="true")["total"]
+    server.stop()
+    for file in (annals.data / "views").iterdir():
+        file.unlink()
+    server = annals.start()
+    reader, told = Native(until(server.address, "the server said where it listens"), token), set()
+
+    def answered():
+        answer = reader.get(params={"at-least": position, "wait": len(told), "limit": 1, "count": "true"})
+        if answer.status_code == 200:
+            return answer.json()
+        told.add(native.problem_of(answer.status_code, answer.headers["content-type"], answer.json()))
+        return None
+
+    assert until(answered, "the view has come so far", 60)["total"] >= total
+    assert told <= {(409, "not-yet"), (503, "unavailable")}, told
+    server.wait_until_ready()
+    server.stop()
+
+
 def test_cursors_and_tokens_outlive_a_rebuild(portal, reader):
     """The walk goes on where it was, the feed too: rows and places are those of the log."""
     window = {"end": "2024-12-31T00:00:00Z", "limit": 100, "count": "true"}
