@@ -32,6 +32,23 @@ fn registry(address: impl Into<String>, says: &[&'static str]) -> Bad {
     Bad { bus: None, store: None, registry: Some(address.into()), says: says.to_vec() }
 }
 
+/// A database without TLS, as far as a client that wants it sees one: the servers of a test run may have it.
+fn without_tls() -> std::net::SocketAddr {
+    use std::io::Read;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut question = [0; 8];
+            if stream.read_exact(&mut question).is_ok() {
+                stream.write_all(b"N").unwrap();
+            }
+        }
+    });
+    address
+}
+
 /// Every case must be refused by a server and by a command that only looks.
 fn refused(home: &Home, cases: Vec<Bad>, secrets: &[&str]) {
     let commands: [&[&str]; 2] = [&["serve", "--listen", "127.0.0.1:0"], &["status"]];
@@ -88,7 +105,7 @@ fn wrong_addresses_are_told_with_their_setting() {
             ),
             store(format!("postgres://nobody:{WRONG}@{place}"), &["--store", "nobody"]),
             store(format!("{server}/nowhere"), &["--store", "\"nowhere\" does not exist"]),
-            store(format!("{}?sslmode=require", home.database.url), &["--store", "TLS"]),
+            store(format!("postgres://u:{WRONG}@{}/x?sslmode=require", without_tls()), &["--store", "TLS"]),
             store(format!("{}?sslmod=require", home.database.url), &["--store", "sslmod"]),
             store(format!("{}?password_file=/nowhere/p", home.database.url), &["--store", "/nowhere/p"]),
             registry("http://127.0.0.1:1", &["--registry", "http://127.0.0.1:1", "refused"]),
