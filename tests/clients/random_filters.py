@@ -26,7 +26,7 @@ from filter_meaning import (
 UNKNOWN_FIELDS = ("shoeSize", "apiTokenId", "_everything", "Username", "happened_on", "x")
 # What the vendor's PowerShell module puts a backslash before, and what the grammar itself reads.
 ESCAPED_BY_CLIENTS, MEANT_BY_GRAMMAR = '()$&#[]"\\', '"\\,|:~<>!%()'
-OPERATOR = re.compile(r"(?:^|\s)(?:AND|OR|NOT)(?:\s|$)", re.IGNORECASE)
+OPERATOR = re.compile(r"(?:^|[\s()])(?:AND|OR|NOT)(?:[\s()]|$)", re.IGNORECASE)
 INT64 = 2**63 - 1
 # Encoded three times over, a longer text is longer than a request may be.
 LONGEST = 400
@@ -126,6 +126,7 @@ class RandomFilters:
         pieces = [piece.strip() for piece in re.split(r'[()"\\]+', self.text(choice, field))]
         pieces = [piece for piece in pieces if piece and not OPERATOR.search(piece)] or ["word"]
         part = self.part(choice, choice.choice(pieces))
+        part = "word" if OPERATOR.search(part) else part
         return Glob((part,)) if choice.randrange(4) else Glob(("", part, ""))
 
     def part(self, choice, text):
