@@ -27,6 +27,14 @@ impl Cache {
         self.ids.get(key).copied()
     }
 
+    /// The keys among these that are not known, each once, in order.
+    pub(crate) fn unknown<'k>(&self, keys: &'k [Key]) -> Vec<&'k Key> {
+        let mut unknown: Vec<&Key> = keys.iter().filter(|key| self.get(key).is_none()).collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        unknown
+    }
+
     /// Remembers an id.
     pub fn insert(&mut self, key: Key, id: i64) {
         if self.ids.len() >= MAX_CACHED_KEYS {

@@ -244,9 +244,7 @@ impl ViewStore for SqliteViewStore {
     async fn resolve(&self, dictionary: &'static Table, keys: &[Key]) -> Result<Vec<i64>> {
         let mut caches = self.caches.lock().await;
         let cache = caches.entry(dictionary.name).or_default();
-        let mut unknown: Vec<&Key> = keys.iter().filter(|key| cache.get(key).is_none()).collect();
-        unknown.sort_unstable();
-        unknown.dedup();
+        let unknown = cache.unknown(keys);
         let mut found: HashMap<Key, i64> = HashMap::new();
         if !unknown.is_empty() {
             let mut tx =

@@ -319,15 +319,15 @@ impl Table {
             columns.join(",\n  "),
             self.unique.join(", ")
         )];
-        for index in self.indexes {
-            statements.push(format!(
-                "CREATE INDEX {} ON {} ({})",
-                index.name,
-                self.name,
-                index.columns.join(", ")
-            ));
-        }
+        statements.extend(self.index_ddl());
         statements
+    }
+
+    /// The statements that create the indexes, the same for each engine.
+    pub(crate) fn index_ddl(&self) -> impl Iterator<Item = String> {
+        self.indexes.iter().map(|index| {
+            format!("CREATE INDEX {} ON {} ({})", index.name, self.name, index.columns.join(", "))
+        })
     }
 
     /// The bulk write of `rows` rows in SQLite.

@@ -87,7 +87,7 @@ impl Health {
                 (Code::AllBrokersDown, _) if better => None,
                 (Code::AllBrokersDown, Some(why)) => Some(why),
                 (Code::AllBrokersDown, None) => Some(format!("{reason}{}", self.tls_hint(&state))),
-                _ => Some(reason.to_owned()),
+                _ => Some(self.hinted(&state, reason)),
             };
             if let Some(reason) = reason {
                 state.heard = Some((Instant::now(), refused, reason));
@@ -100,9 +100,26 @@ impl Health {
         // It begins with the name of librdkafka's thread.
         let message = message.split_once("]: ").map_or(message, |(_, rest)| rest);
         let mut state = lock(&self.state);
-        // The first question of a connection. A listener that wants TLS hangs up on it, in one way or another.
-        let hint = if message.contains("APIVERSION_QUERY") { self.tls_hint(&state) } else { "" };
-        state.lost = Some((Instant::now(), format!("{message}{hint}")));
+        let hinted = self.hinted(&state, message);
+        state.lost = Some((Instant::now(), hinted));
+    }
+
+    /// What librdkafka says, and what it may mean. A listener that wants TLS hangs up on the first question of a connection,
+    /// and one without TLS on the handshake, each in one way or another.
+    fn hinted(&self, state: &State, message: &str) -> String {
+        const PLAIN: &str = "connecting to a PLAINTEXT broker listener?";
+        let hint = if message.contains("APIVERSION_QUERY") {
+            self.tls_hint(state)
+        } else if self.encrypted
+            && !state.reached
+            && message.contains("SSL_HANDSHAKE")
+            && !message.contains(PLAIN)
+        {
+            "; connecting to a PLAINTEXT broker listener?"
+        } else {
+            ""
+        };
+        format!("{message}{hint}")
     }
 
     fn tls_hint(&self, state: &State) -> &'static str {
@@ -308,6 +325,15 @@ mod tests {
             error.to_string(),
             "the log at `kafka://h:1` refuses: h:1: SASL authentication failed; see the setting `--bus`"
         );
+    }
+
+    #[test]
+    fn a_handshake_that_is_hung_up_on_is_told_with_what_it_may_mean() {
+        let health = Health::new(&"kafka://h:1?tls=true".parse().unwrap());
+        health.lost("[thrd:x]: ssl://h:1: Disconnected: closed by peer (after 0ms in state SSL_HANDSHAKE)");
+        health.heard(Code::AllBrokersDown, "1/1 brokers are down");
+        let error = health.explain_code("read", None, Code::AllBrokersDown).to_string();
+        assert!(error.ends_with("SSL_HANDSHAKE); connecting to a PLAINTEXT broker listener?"), "{error}");
     }
 
     #[test]

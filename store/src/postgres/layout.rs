@@ -158,14 +158,7 @@ impl Table {
             .collect();
         lines.push(format!("UNIQUE ({})", self.unique.join(", ")));
         let mut statements = vec![format!("CREATE TABLE {} (\n  {}\n)", self.name, lines.join(",\n  "))];
-        for index in self.indexes {
-            statements.push(format!(
-                "CREATE INDEX {} ON {} ({})",
-                index.name,
-                self.name,
-                index.columns.join(", ")
-            ));
-        }
+        statements.extend(self.index_ddl());
         statements
     }
 }
