@@ -29,6 +29,12 @@ pub struct Batch<V: View> {
 }
 
 impl<V: View> Batch<V> {
+    /// How many records it has.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records as u64
+    }
+
     /// How far each partition is folded once this batch is.
     #[must_use]
     pub fn reaches(&self) -> Vec<(Partition, u64)> {

@@ -36,6 +36,18 @@ const DECODED_AHEAD: usize = 1;
 /// Without records for this long, the memory that catching up needed is given back.
 const SETTLE_AFTER: Duration = Duration::from_secs(2);
 
+/// Rows that a view's index takes at once while no batch waits: the next one may come at any moment.
+const INDEXED_BETWEEN: usize = 16_384;
+
+/// Rows that a view's index takes at once before the next batch.
+const INDEXED_BEFORE: usize = 65_536;
+
+/// Rows that wait for a view's index before it is worth while. Questions look through fewer of them in little time.
+const WORTH_INDEXING: u64 = 8_192;
+
+/// Rows that a view's index may be behind; the next batch waits until it is nearer. Questions look through all of them.
+const MAX_BEHIND: u64 = 100_000;
+
 /// Work of the database that takes longer is told: the largest batch takes seconds.
 const SLOW: Duration = Duration::from_secs(15);
 
@@ -167,6 +179,8 @@ impl<V: View> Projector<V> {
         tokio::pin!(settle);
         let mut settled = false;
         let mut folded: HashMap<Partition, u64> = HashMap::new();
+        let index = Index::<V>::new(store);
+        let mut behind = self.told_when_slow(index.look()).await?;
         self.report.begun();
         loop {
             tokio::select! {
@@ -174,6 +188,12 @@ impl<V: View> Projector<V> {
                 () = self.stop.wait() => return Ok(Exit::Stopped),
                 step = steps.recv() => match step {
                     Some(Step::Batches(batches)) => {
+                        while behind > MAX_BEHIND {
+                            behind = self.told_when_slow(index.feed(INDEXED_BEFORE)).await?;
+                        }
+                        if V::HAS_INDEX {
+                            behind += batches.iter().map(Batch::records).sum::<u64>();
+                        }
                         let reached: Vec<_> = batches.iter().flat_map(Batch::reaches).collect();
                         self.told_when_slow(folder.fold_all(batches)).await?;
                         progress.folded(&reached);
@@ -195,6 +215,9 @@ impl<V: View> Projector<V> {
                     if self.told_when_slow(self.look(store, active, &folded)).await? {
                         return Ok(Exit::Switched);
                     }
+                }
+                () = std::future::ready(()), if behind >= WORTH_INDEXING => {
+                    behind = self.told_when_slow(index.feed(INDEXED_BETWEEN)).await?;
                 }
                 () = &mut settle, if !settled => {
                     store.settle().await?;
@@ -244,6 +267,49 @@ impl<V: View> Projector<V> {
         self.report.set(State::Running);
         Ok(done)
     }
+}
+
+/// The index that follows a view's rows.
+struct Index<'a, V> {
+    store: &'a Arc<dyn ViewStore>,
+    view: PhantomData<fn() -> V>,
+}
+
+impl<'a, V: View> Index<'a, V> {
+    fn new(store: &'a Arc<dyn ViewStore>) -> Self {
+        Self { store, view: PhantomData }
+    }
+
+    /// How many rows wait.
+    async fn look(&self) -> Result<u64> {
+        self.step(u64::MAX, 0).await
+    }
+
+    /// Takes rows when it is worth while. Gives how many wait then.
+    async fn feed(&self, at_most: usize) -> Result<u64> {
+        self.step(WORTH_INDEXING, at_most).await
+    }
+
+    async fn step(&self, at_least: u64, at_most: usize) -> Result<u64> {
+        if !V::HAS_INDEX {
+            return Ok(0);
+        }
+        let indexed = V::index(&**self.store, at_least, at_most).await?;
+        #[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
+        let behind = indexed.behind as f64;
+        metrics::gauge!("annals_index_behind_rows", "view" => V::NAME).set(behind);
+        Ok(indexed.behind)
+    }
+}
+
+/// Feeds a view's index until questions need to look through few rows beside it.
+///
+/// # Errors
+/// What the database says.
+pub async fn feed_index<V: View>(store: &Arc<dyn ViewStore>) -> Result<()> {
+    let index = Index::<V>::new(store);
+    while index.feed(INDEXED_BEFORE).await? >= WORTH_INDEXING {}
+    Ok(())
 }
 
 /// The consumer group of a generation.

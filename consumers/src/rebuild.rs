@@ -144,6 +144,7 @@ impl<V: View> Builder<'_, V> {
             let ends = self.bus.end_positions(&topics).await?;
             let before = self.done;
             self.fold_until(&ends).await?;
+            projector::feed_index::<V>(self.folder.store()).await?;
             if self.done - before < CLOSE_ENOUGH_RECORDS {
                 return Ok(());
             }

@@ -15,7 +15,7 @@ use crate::support::windows::windows_logons;
 use crate::support::{Home, Ledger, Load, Process, Server, log, until, verify, views};
 
 /// Every visit of every point that a test here or in `copy.rs` kills a process at. `NAME#3` is the third visit.
-const VISITS: [&str; 25] = [
+const VISITS: [&str; 27] = [
     "append:before-commit",
     "append:before-commit#7",
     "append:after-commit",
@@ -31,6 +31,8 @@ const VISITS: [&str; 25] = [
     "projector:before-commit",
     "projector:before-commit#9",
     "projector:after-commit",
+    "index:before-commit",
+    "index:after-commit",
     "rebuild:before-switch",
     "rebuild:after-switch",
     "copy:before-note",
@@ -189,6 +191,28 @@ fn a_projector_that_dies_anywhere_in_its_fold_folds_each_event_once() {
         let server = Server::start(&home);
         wait_for_acknowledgements(&mut load, before + 100);
         kill_load(load, &mut ledger);
+        verify::everything(&home, &server, &ledger);
+        server.stop();
+    }
+}
+
+#[test]
+fn a_projector_that_dies_while_it_feeds_the_text_index_goes_on_where_it_stood() {
+    // More than questions look through without it.
+    const EVENTS: usize = 9_000;
+    for visit in visits("index:") {
+        let home = Home::new();
+        let customer = home.customer_id(CUSTOMER);
+        let mut ledger = Ledger::default();
+        Load::of(&home, customer, 9, EVENTS, &mut ledger);
+        let mut server = Server::start_with_crash_point(&home, visit);
+        kill_at(&mut server.process, visit);
+        let view = views::active(&home, "audit_log").unwrap();
+        let chunks = || views::query(&view, "SELECT CAST(count(*) AS text) FROM text_chunks").remove(0);
+        let committed = if visit == "index:after-commit" { "1" } else { "0" };
+        assert_eq!(chunks(), committed, "{visit}");
+        let server = Server::start(&home).ready();
+        until("the text index has the rows", || (chunks() == "1").then_some(()));
         verify::everything(&home, &server, &ledger);
         server.stop();
     }

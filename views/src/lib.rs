@@ -10,7 +10,7 @@ pub mod logged_on_users;
 pub mod view;
 
 pub use annals_store::address;
-pub use view::{Dedup, LogEvent, View};
+pub use view::{Dedup, Indexed, LogEvent, View};
 
 /// Errors of this crate are the store's: folds are total.
 pub type Result<T, E = annals_store::StoreError> = std::result::Result<T, E>;

@@ -51,6 +51,15 @@ pub enum Dedup {
     RowKeyAndDerived,
 }
 
+/// What one step of indexing did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Indexed {
+    /// Rows that were taken into the index.
+    pub rows: u64,
+    /// Rows that wait: at most so many, since places without a row count too.
+    pub behind: u64,
+}
+
 /// A read model: its tables, its fold and its place in the program. Never made; a view is a type.
 pub trait View: Send + Sync + 'static {
     /// What the pure fold makes of a batch.
@@ -62,6 +71,8 @@ pub trait View: Send + Sync + 'static {
     const NAME: &'static str;
     /// Version of tables and fold. A changed one is folded again from the log.
     const VERSION: i64;
+    /// Whether an index follows its rows; see [`View::index`].
+    const HAS_INDEX: bool = false;
     /// How it absorbs repeated events.
     const DEDUP: Dedup;
 
@@ -79,6 +90,16 @@ pub trait View: Send + Sync + 'static {
         store: &dyn ViewStore,
         folded: Self::Folded,
     ) -> impl Future<Output = Result<Self::Prepared>> + Send;
+
+    /// Takes rows that are committed into an index that follows them with a position of its own: at most `at_most`, in a
+    /// transaction of its own, and none while fewer than `at_least` wait. A view without such an index has nothing to do.
+    fn index(
+        _store: &dyn ViewStore,
+        _at_least: u64,
+        _at_most: usize,
+    ) -> impl Future<Output = Result<Indexed>> + Send {
+        std::future::ready(Ok(Indexed::default()))
+    }
 
     /// Within the batch's transaction, after its positions have moved: loads, folds, writes.
     fn apply(

@@ -8,13 +8,13 @@ use annals_consumers::folder::{self, Folder};
 use annals_schemas::{
     ActionRecorded, Actor, ActorKind, Event, Meta, Personal, PersonalData, Severity, codec,
 };
-use annals_store::{Followed, GenerationReader, Partition};
-use annals_views::View;
+use annals_store::{Followed, GenerationReader, Partition, StoreError};
 use annals_views::audit_log::{
     AuditEvent, AuditField, AuditLog, AuditQuery, Direction, RowKey, Scope, SortKey, Totals, counted_page,
     feed, placed_page,
 };
 use annals_views::filter::{Case, Filter, Pattern, Test, TimeRange};
+use annals_views::{Indexed, View};
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -25,6 +25,9 @@ use crate::engines::{Databases, Store, on_every_store};
 use crate::events::base;
 
 on_every_store!(
+    texts_of_any_characters_are_found_by_every_part_of_them,
+    every_order_of_what_the_index_finds_is_that_of_all_rows,
+    feeding_the_index_goes_on_where_it_stood,
     every_filter_finds_what_it_says_while_the_view_grows,
     deep_pages_and_walks_give_each_row_once,
     the_feed_gives_every_row_once_in_the_order_of_the_log,
@@ -225,6 +228,11 @@ impl Growing {
         Self { folder: Folder::new(view), followed, ends: BTreeMap::new(), _databases: databases }
     }
 
+    /// Takes rows into the text index: at most so many.
+    async fn index(&self, at_most: usize) -> Indexed {
+        AuditLog::index(&**self.folder.store(), 1, at_most).await.unwrap()
+    }
+
     async fn fold(&mut self, events: &[Event]) {
         let mut parts: BTreeMap<Partition, PartitionRecords> = BTreeMap::new();
         for event in events {
@@ -277,25 +285,199 @@ fn expected(rows: &[AuditEvent], scope: &Scope, filter: &Filter<AuditField>) -> 
 async fn every_filter_finds_what_it_says_while_the_view_grows(store: Store) {
     let mut runner = runner();
     let mut view = Growing::new(store).await;
-    let totals = Totals::default();
+    // Few candidates are too many for the one, and enough for the other.
+    let totals = [Totals::default(), Totals::with_candidates(9)];
     let count = std::env::var("ANNALS_RANDOM_FILTERS").map_or(150, |count| count.parse().unwrap());
     let asked: Vec<_> =
         (0..count).map(|_| (some(&mut runner, &scope()), some(&mut runner, &any_filter()))).collect();
     // Late events and repeated ones come between the same questions.
-    for size in [300, 1, 200, 40] {
-        view.fold(&some(&mut runner, &prop::collection::vec(event(), size))).await;
+    // Nothing is in the text index, then a part of it, then all but what came last, then all.
+    for (size, indexed) in [(300, 0), (1, 150), (200, 200), (40, 0), (0, usize::MAX)] {
+        if indexed > 0 {
+            view.index(indexed).await;
+        }
+        if size > 0 {
+            view.fold(&some(&mut runner, &prop::collection::vec(event(), size))).await;
+        }
         let rows = view.rows().await;
         for (scope, filter) in &asked {
             let wanted = expected(&rows, scope, filter);
             let (offset, limit) = some(&mut runner, &(prop_oneof![Just(0), 0..50_u64], 0..80_u32));
             let query = AuditQuery { offset, ..AuditQuery::newest(scope.clone(), filter.clone(), limit) };
-            let page = counted_page(&view.reader(), &totals, &query).await.unwrap();
-            let told = || format!("{scope:?} {filter:?}");
-            assert_eq!(page.total, wanted.len() as u64, "{}", told());
             let part: Vec<_> = wanted.iter().skip(offset as usize).take(limit as usize).cloned().collect();
-            assert_eq!(ids(&page.events), ids(&part), "{}", told());
+            for totals in &totals {
+                let page = counted_page(&view.reader(), totals, &query).await.unwrap();
+                let told = || format!("{scope:?} {filter:?}");
+                assert_eq!(page.total, wanted.len() as u64, "{}", told());
+                assert_eq!(ids(&page.events), ids(&part), "{}", told());
+            }
         }
     }
+}
+
+/// Texts with characters that engines, locales and tokenizers treat in ways of their own.
+const TEXTS: [&str; 16] = [
+    "100% sure_of it",
+    "\\path\\to 'it' \"quoted\"",
+    "İstanbul ISPARTA ılık",
+    "straße STRASSE ẞ",
+    "ΟΔΟΣ οδος οδοσ",
+    "🦀🦀🦀 crab 🏳️‍🌈",
+    "e\u{301}te\u{301} été e\u{301}",
+    "\0\0\0nul\0",
+    "\u{1d}\u{1e}\u{1f}\u{1d}\u{1d}\u{1d}\u{1e}borders\u{1f}",
+    "* ? [a-z]* ]",
+    "кириллица КИРИЛЛИЦА",
+    "漢字かな交じり文",
+    "عربي \u{200f}نص",
+    "AND OR NOT NEAR(\"a\" b)",
+    "\t\r\n  \u{a0}\u{3000}   ",
+    "ﬁn \u{fffd}\u{10ffff} ",
+];
+
+/// The filter as it is compared with what is stored: U+0000 is U+FFFD there.
+fn stored(filter: Filter<AuditField>) -> Filter<AuditField> {
+    let clean = |text: &String| annals_views::view::clean(text);
+    match filter {
+        Filter::Is(field, Test::Texts(case, texts)) => {
+            Filter::Is(field, Test::Texts(case, texts.iter().map(clean).collect()))
+        }
+        Filter::Is(field, Test::Like(case, pattern)) => {
+            let pieces: Vec<String> = pattern.pieces().iter().map(clean).collect();
+            Filter::Is(field, Test::Like(case, Pattern::of(pieces.iter().map(String::as_str))))
+        }
+        other => other,
+    }
+}
+
+async fn texts_of_any_characters_are_found_by_every_part_of_them(store: Store) {
+    let mut runner = runner();
+    let mut view = Growing::new(store).await;
+    let described = |id: usize, text: &str, runner: &mut TestRunner| {
+        let mut event = some(runner, &event());
+        rename(&mut event, Uuid::from_u128(id as u128 + 1));
+        if let Event::ActionRecorded(ActionRecorded { personal: PersonalData::Personal(personal), .. }) =
+            &mut event
+        {
+            personal.text = Some(text.to_owned());
+        }
+        event
+    };
+    let totals = [Totals::default(), Totals::with_candidates(1)];
+    // The second half stands in the tail, then in the index, whose first chunk has the first.
+    for (half, indexed) in TEXTS.chunks(TEXTS.len() / 2).chain([&[][..]]).zip([usize::MAX, 3, usize::MAX]) {
+        let first = if half == &TEXTS[TEXTS.len() / 2..] { TEXTS.len() } else { 0 };
+        let events: Vec<Event> =
+            half.iter().enumerate().map(|(at, text)| described(first + at, text, &mut runner)).collect();
+        if !events.is_empty() {
+            view.fold(&events).await;
+        }
+        view.index(indexed).await;
+        let rows = view.rows().await;
+        for text in TEXTS {
+            let text: Vec<char> = text.chars().collect();
+            for length in [1, 2, 3, 7, text.len()] {
+                let part: String =
+                    text[text.len().saturating_sub(length + 1) / 2..].iter().take(length).collect();
+                let contained = |case| Test::Like(case, Pattern::containing(&part));
+                let tests = [
+                    (AuditField::Anything, contained(Case::Folded)),
+                    (AuditField::Description, contained(Case::Exact)),
+                    (AuditField::Description, Test::Like(Case::Folded, Pattern::beginning(&part))),
+                    (AuditField::Anything, Test::Texts(Case::Folded, vec![part.clone(), "no such".into()])),
+                ];
+                for (field, test) in tests {
+                    let filter = Filter::Is(field, test);
+                    let query = AuditQuery::newest(everybody(), filter.clone(), 100);
+                    let wanted = expected(&rows, &everybody(), &stored(filter.clone()));
+                    for totals in &totals {
+                        let page = counted_page(&view.reader(), totals, &query).await.unwrap();
+                        assert_eq!(ids(&page.events), ids(&wanted), "{filter:?}");
+                        assert_eq!(page.total, wanted.len() as u64, "{filter:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn every_order_of_what_the_index_finds_is_that_of_all_rows(store: Store) {
+    use SortKey as K;
+    let mut runner = runner();
+    let mut view = Growing::new(store).await;
+    for (first, indexed) in [(0, usize::MAX), (200, 100)] {
+        let events: Vec<Event> = (first..first + 200)
+            .map(|id| {
+                let mut event = some(&mut runner, &event());
+                rename(&mut event, Uuid::from_u128(id));
+                event
+            })
+            .collect();
+        view.fold(&events).await;
+        view.index(indexed).await;
+    }
+    let filter = Filter::Is(AuditField::Anything, Test::Like(Case::Folded, Pattern::containing("10.0.0")));
+    let keys = [
+        K::Time,
+        K::RecordedAt,
+        K::EventId,
+        K::Account,
+        K::Customer,
+        K::Action,
+        K::Category,
+        K::Severity,
+        K::EntityType,
+        K::EntityId,
+        K::Address,
+        K::Description,
+        K::SignIn,
+    ];
+    for key in keys {
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let query = AuditQuery {
+                order: vec![(key, direction)],
+                offset: 3,
+                ..AuditQuery::newest(everybody(), filter.clone(), 50)
+            };
+            // No candidate is few enough for the second: the rows are looked through.
+            let found = counted_page(&view.reader(), &Totals::default(), &query).await.unwrap();
+            let looked = counted_page(&view.reader(), &Totals::with_candidates(0), &query).await.unwrap();
+            assert!(found.total > 100, "{}", found.total);
+            assert_eq!(found, looked, "{key:?} {direction:?}");
+        }
+    }
+}
+
+async fn feeding_the_index_goes_on_where_it_stood(store: Store) {
+    let mut runner = runner();
+    let mut view = Growing::new(store).await;
+    assert_eq!(view.index(usize::MAX).await, Indexed::default());
+    let events: Vec<Event> = (0..1_000)
+        .map(|id| {
+            let mut event = some(&mut runner, &event());
+            rename(&mut event, Uuid::from_u128(id));
+            event
+        })
+        .collect();
+    view.fold(&events[..900]).await;
+    let store = Arc::clone(view.folder.store());
+    // Too few to be worth while.
+    let waiting = AuditLog::index(&*store, 10_000, usize::MAX).await.unwrap();
+    assert_eq!((waiting.rows, waiting.behind >= 900), (0, true));
+    assert_eq!(view.index(250).await.rows, 250);
+    // Repeated events add no rows.
+    view.fold(&events[800..]).await;
+    let (mut rows, mut last) = (250, view.index(250).await);
+    while last.rows > 0 {
+        rows += last.rows;
+        last = view.index(250).await;
+    }
+    assert_eq!((rows, last.behind), (1_000, 0));
+    let mut fence = store.fence().await.unwrap();
+    fence.retire().await.unwrap();
+    fence.commit().await.unwrap();
+    let refused = AuditLog::index(&*store, 1, usize::MAX).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Fenced(_)), "{refused}");
 }
 
 async fn deep_pages_and_walks_give_each_row_once(store: Store) {

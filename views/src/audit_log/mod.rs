@@ -12,6 +12,7 @@ pub mod query;
 mod resolve;
 mod search;
 mod statement;
+mod text;
 mod totals;
 
 use std::collections::HashMap;
@@ -27,7 +28,7 @@ use uuid::Uuid;
 
 use crate::Result;
 use crate::filter::fold as fold_case;
-use crate::view::{Dedup, LogEvent, View, clean_name};
+use crate::view::{Dedup, Indexed, LogEvent, View, clean_name};
 use counts::Counted;
 use fold::{Action, Actor, AuditRow};
 
@@ -38,6 +39,7 @@ pub use query::{
     AuditEvent, AuditQuery, CountedPage, Direction, Fields, LogPositions, Order, RowKey, Scope, SortKey,
     counted_page, find, page, placed_page,
 };
+pub use text::{TEXT_CHUNKS, TEXT_POSTINGS};
 pub use totals::Totals;
 
 /// The audit log.
@@ -165,7 +167,8 @@ impl View for AuditLog {
     type Prepared = Prepared;
 
     const NAME: &'static str = "audit_log";
-    const VERSION: i64 = 3;
+    const VERSION: i64 = 4;
+    const HAS_INDEX: bool = true;
     const DEDUP: Dedup = Dedup::RowKey;
 
     fn topics() -> &'static [Topic] {
@@ -173,7 +176,18 @@ impl View for AuditLog {
     }
 
     fn tables() -> &'static [&'static Table] {
-        &[&CUSTOMERS, &ACTORS, &ACTIONS, &ADDRESSES, &ENTITIES, &PARTITIONS, &EVENTS, &COUNTS]
+        &[
+            &CUSTOMERS,
+            &ACTORS,
+            &ACTIONS,
+            &ADDRESSES,
+            &ENTITIES,
+            &PARTITIONS,
+            &EVENTS,
+            &COUNTS,
+            &TEXT_CHUNKS,
+            &TEXT_POSTINGS,
+        ]
     }
 
     fn fold(batch: Vec<LogEvent>) -> Vec<AuditRow> {
@@ -196,6 +210,10 @@ impl View for AuditLog {
     async fn apply(tx: &mut dyn ViewTransaction, prepared: Prepared) -> Result<()> {
         let written = tx.write(&EVENTS, &prepared.rows, OnConflict::Keep).await?;
         counts::count(tx, prepared.counted, written).await
+    }
+
+    async fn index(store: &dyn ViewStore, at_least: u64, at_most: usize) -> Result<Indexed> {
+        text::fill(store, at_least, at_most).await
     }
 }
 

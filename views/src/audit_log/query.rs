@@ -14,6 +14,7 @@ use super::actions::severity;
 use super::condition::{AuditField, Piece};
 use super::resolve::Resolved;
 use super::statement::{self, Statement};
+use super::text::{self, Hits, MAX_CANDIDATES};
 use super::totals::{self, Totals};
 use crate::Result;
 use crate::filter::{self, FieldValue, Filter, Test, TimeRange};
@@ -273,12 +274,15 @@ pub async fn counted_page(
         let Some(found) = Resolved::of(&mut tx, &query.scope, &query.filter).await? else {
             return Ok(CountedPage { events: Vec::new(), total: 0, positions });
         };
+        if let Some((events, total)) = among_hits(&mut tx, totals, query, &found).await? {
+            return Ok(CountedPage { events, total, positions });
+        }
         let total = totals::total(&mut tx, totals, reader.generation.number, query, &found).await?;
         let events = if total <= query.offset {
             Vec::new()
         } else {
             match narrowed(&mut tx, query, found).await? {
-                Some(found) => rows(&mut tx, query, found).await?,
+                Some(found) => ordinary_rows(&mut tx, query, found).await?,
                 None => Vec::new(),
             }
         };
@@ -344,7 +348,69 @@ async fn narrowed(
     Ok((!found.time.is_empty()).then_some(found))
 }
 
+/// A page with its total by way of the text index; `None` when it does not help.
+async fn among_hits(
+    tx: &mut Transaction,
+    totals: &Totals,
+    query: &AuditQuery,
+    found: &Resolved,
+) -> Result<Option<(Vec<AuditEvent>, u64)>, sqlx::Error> {
+    let Some(hits) = hits(tx, found, totals.candidates()).await? else { return Ok(None) };
+    let (events, counted) = match narrowed(tx, query, found.clone()).await? {
+        Some(found) => page_of_hits(tx, query, &found, &hits).await?,
+        None => (Vec::new(), None),
+    };
+    // Totals are of the filter, whatever narrows the page.
+    let total = match counted {
+        Some(total) if query.within.is_none() && query.after.is_none() => total,
+        _ => {
+            let dialect = tx.connection().dialect();
+            Statement::count_of_hits(dialect, found, &hits).into_sql().fetch_scalar(tx).await?
+        }
+    };
+    Ok(Some((events, total)))
+}
+
+/// The rows that the text index names for a question, when they are few.
+async fn hits(tx: &mut Transaction, found: &Resolved, at_most: usize) -> Result<Option<Hits>, sqlx::Error> {
+    match &found.needle {
+        Some(needle) if found.event_ids.is_none() && statement::fits_hits(found) => {
+            text::find(tx, needle, at_most).await
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A page among the rows that the text index names. Unless it is empty, with the number of all that match.
+async fn page_of_hits(
+    tx: &mut Transaction,
+    query: &AuditQuery,
+    found: &Resolved,
+    hits: &Hits,
+) -> Result<(Vec<AuditEvent>, Option<u64>), sqlx::Error> {
+    if query.limit == 0 || query.offset > i64::MAX as u64 {
+        return Ok((Vec::new(), None));
+    }
+    let dialect = tx.connection().dialect();
+    let rows = Statement::page_of_hits(dialect, query, found, hits).into_sql().fetch_all(tx).await?;
+    let total = rows.first().map(|row| row.get("total")).transpose()?;
+    let events = rows.iter().map(|row| read_event(row, query.fields)).collect::<Result<_, _>>()?;
+    Ok((events, total))
+}
+
 async fn rows(
+    tx: &mut Transaction,
+    query: &AuditQuery,
+    found: Resolved,
+) -> Result<Vec<AuditEvent>, sqlx::Error> {
+    match hits(tx, &found, MAX_CANDIDATES).await? {
+        Some(hits) => Ok(page_of_hits(tx, query, &found, &hits).await?.0),
+        None => ordinary_rows(tx, query, found).await,
+    }
+}
+
+/// A page by way of the indexes of rows.
+async fn ordinary_rows(
     tx: &mut Transaction,
     query: &AuditQuery,
     mut found: Resolved,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::actions::Actions;
 use super::condition::{AuditField, Conditions, Piece};
 use super::query::Scope;
+use super::text::Needle;
 use crate::filter::{Filter, Test, TimeRange};
 
 /// Ids of one column that a question is led by. A condition that more of them fulfil is looked up within the statement.
@@ -33,6 +34,8 @@ pub(super) struct Resolved {
     pub(super) event_ids: Option<Vec<Uuid>>,
     /// What is tested row by row.
     pub(super) condition: Option<Piece>,
+    /// What the text of every row that fulfils the condition must contain.
+    pub(super) needle: Option<Needle>,
 }
 
 impl Resolved {
@@ -72,6 +75,7 @@ impl Resolved {
         if impossible {
             return Ok(None);
         }
+        resolved.needle = Needle::of(&rest);
         resolved.condition = (rest != Filter::Everything).then(|| conditions.of(&rest));
         Ok(Some(resolved))
     }

@@ -9,7 +9,7 @@ use annals_store::Dialect;
 use crate::filter::fold;
 
 /// What stands between the parts. Parts have none.
-const BORDER: char = '\u{1f}';
+pub(super) const BORDER: char = '\u{1f}';
 
 /// The text of one event.
 pub(super) fn text(description: &str, account: &str, address: Option<IpAddr>) -> String {

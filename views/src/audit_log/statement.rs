@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::condition::Piece;
 use super::query::{AuditQuery, Direction, Fields, Order, SortKey};
 use super::resolve::Resolved;
+use super::text::Hits;
 
 /// Arms of one merged query; SQLite takes at most 500. Beyond it the rows are sorted instead.
 const MAX_ARMS: usize = 400;
@@ -140,14 +141,95 @@ impl Statement {
         statement
     }
 
+    /// One page among the rows that the text index names, each with the number of all that match as `total`.
+    pub(super) fn page_of_hits(dialect: Dialect, query: &AuditQuery, found: &Resolved, hits: &Hits) -> Self {
+        let mut statement = Self::new(dialect);
+        let row = row_name(dialect);
+        // Other orders than that by time need the texts of dictionaries.
+        let (columns, joins) = if query.by_time().is_some() { ("", "") } else { (SORTED_COLUMNS, JOINS) };
+        statement.sql.push_str("WITH found AS MATERIALIZED (");
+        statement.hits(&format!("events.{row} AS id, events.at, events.event_id{columns}"), found, hits);
+        statement.sql.push_str(&format!("), page AS (SELECT events.id FROM found AS events {joins}"));
+        statement.sql.push_str(&order_by(dialect, query));
+        statement.sql.push_str(" LIMIT ");
+        statement.bind(i64::from(query.limit));
+        statement.sql.push_str(" OFFSET ");
+        statement.bind(query.offset.cast_signed());
+        statement.sql.push(')');
+        statement.rows_with("page", query.fields, ", (SELECT count(*) FROM found) AS total");
+        statement.sql.push_str(&order_by(dialect, query));
+        statement
+    }
+
+    /// How many of the rows that the text index names match.
+    pub(super) fn count_of_hits(dialect: Dialect, found: &Resolved, hits: &Hits) -> Self {
+        let mut statement = Self::new(dialect);
+        statement.sql.push_str("SELECT count(*) FROM (");
+        statement.hits("1 AS hit", found, hits);
+        statement.sql.push_str(") AS found");
+        statement
+    }
+
+    /// The matching rows among candidates and tail.
+    fn hits(&mut self, columns: &str, found: &Resolved, hits: &Hits) {
+        self.sql.push_str(&format!("SELECT {columns} FROM "));
+        match self.dialect {
+            Dialect::Sqlite => {
+                // Whatever the planner guesses, rows are looked up by their number.
+                self.sql.push_str("events NOT INDEXED WHERE events.id = ANY(");
+                self.bind(hits.places.iter().map(|(_, place)| *place).collect::<Vec<i64>>());
+                self.sql.push_str(") AND ");
+            }
+            Dialect::Postgres => {
+                let (lanes, places): (Vec<i64>, Vec<i64>) = hits.places.iter().copied().unzip();
+                self.sql.push_str("unnest(CAST(");
+                self.bind(lanes);
+                self.sql.push_str(" AS bigint[]), CAST(");
+                self.bind(places);
+                // One look into the index for each: the limit keeps the planner from a join over all rows.
+                self.sql.push_str(&format!(
+                    " AS bigint[])) AS hit(lane, place) CROSS JOIN LATERAL ({BY_PLACE} = hit.place LIMIT 1) AS events WHERE "
+                ));
+            }
+        }
+        self.anywhere(found);
+        if hits.tail.is_empty() {
+            return;
+        }
+        self.sql.push_str(&format!(" UNION ALL SELECT {columns} FROM "));
+        match self.dialect {
+            Dialect::Sqlite => {
+                let first = hits.tail.iter().map(|(_, place)| *place).max().unwrap_or_default();
+                self.sql.push_str("events NOT INDEXED WHERE events.id >= ");
+                self.bind(first);
+                self.sql.push_str(" AND ");
+            }
+            Dialect::Postgres => {
+                let lanes: Vec<String> =
+                    hits.tail.iter().map(|(lane, place)| format!("({lane}, {place})")).collect();
+                self.sql.push_str(&format!(
+                    "(VALUES {}) AS hit(lane, place) CROSS JOIN LATERAL ({BY_PLACE} >= hit.place OFFSET 0) AS events WHERE ",
+                    lanes.join(", ")
+                ));
+            }
+        }
+        self.anywhere(found);
+    }
+
     /// The rows of a page that was found, with their texts.
     fn rows(&mut self, page: &str, fields: Fields) {
+        self.rows_with(page, fields, "");
+    }
+
+    /// The rows of a page that was found, with their texts and further columns.
+    fn rows_with(&mut self, page: &str, fields: Fields, more: &str) {
         self.sql.push_str(" SELECT ");
         self.sql.push_str(SUMMARY_COLUMNS);
         if fields == Fields::All {
             self.sql.push_str(", ");
             self.sql.push_str(OTHER_COLUMNS);
         }
+        self.sql.push_str(more);
         let row = row_name(self.dialect);
         self.sql.push_str(&format!(" FROM {page} JOIN events ON events.{row} = {page}.id "));
         self.sql.push_str(JOINS);
@@ -361,6 +443,25 @@ fn can_be_merged(arms: &[Arm], found: &Resolved) -> bool {
         && arms.len() * (4 + found.callers.len() + listed + places) <= MAX_MERGED_VALUES
         && arms.len() * text <= MAX_MERGED_TEXT
 }
+
+/// Whether the condition fits into a statement that has it twice.
+pub(super) fn fits_hits(found: &Resolved) -> bool {
+    let customers = found.all_of.len() + found.own_of.len();
+    let listed: usize = found.filters().filter_map(|(_, ids)| ids).map(<[i64]>::len).sum();
+    let (places, text) =
+        found.condition.as_ref().map_or((0, 0), |condition| (condition.values.len(), condition.sql.len()));
+    2 * (8 + customers + found.callers.len() + listed + places) <= MAX_MERGED_VALUES
+        && 2 * text <= MAX_MERGED_TEXT
+}
+
+/// Rows of PostgreSQL by their place in the log.
+const BY_PLACE: &str = "SELECT events.ctid, events.* FROM events
+ WHERE events.partition = hit.lane AND events.\"offset\"";
+
+/// What rows are sorted by, beside the time.
+const SORTED_COLUMNS: &str =
+    ", events.recorded_at, events.customer, events.actor, events.action, events.address,
+ events.entity, events.description, events.sign_in";
 
 const JOINS: &str = "JOIN customers ON customers.id = events.customer
  JOIN actors ON actors.id = events.actor

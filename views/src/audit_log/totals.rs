@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use annals_store::Transaction;
-use annals_store::sql::sql;
+use annals_store::sql::{On, sql};
 use chrono::{DateTime, Utc};
 
 use super::condition::Piece;
@@ -16,6 +16,7 @@ use super::counts::{Dimension, Span};
 use super::query::{AuditQuery, Direction};
 use super::resolve::Resolved;
 use super::statement::Statement;
+use super::text::MAX_CANDIDATES;
 use crate::filter::TimeRange;
 
 /// Totals that one process remembers.
@@ -28,8 +29,17 @@ const MAX_SEEKS: usize = 10_000;
 const DEEP: u64 = 2_000;
 
 /// The totals that this process has counted. Cheap to make; one for all requests.
-#[derive(Debug, Default)]
-pub struct Totals(Mutex<Remembered>);
+#[derive(Debug)]
+pub struct Totals {
+    remembered: Mutex<Remembered>,
+    candidates: usize,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self::with_candidates(MAX_CANDIDATES)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Remembered {
@@ -46,12 +56,23 @@ struct Total {
 }
 
 impl Totals {
+    /// Totals that are counted among so many candidates of the text index at most. The answers are the same whatever the
+    /// number is; tests see both ways to them.
+    #[must_use]
+    pub fn with_candidates(candidates: usize) -> Self {
+        Self { remembered: Mutex::default(), candidates }
+    }
+
+    pub(super) fn candidates(&self) -> usize {
+        self.candidates
+    }
+
     fn get(&self, key: u128) -> Option<Total> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).totals.get(&key).cloned()
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).totals.get(&key).cloned()
     }
 
     fn put(&self, key: u128, total: Total) {
-        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.totals.insert(key, total).is_none() {
             remembered.order.push_back(key);
         }
@@ -64,10 +85,10 @@ impl Totals {
 }
 
 /// How far this snapshot has folded the log, by the partition's id. Partitions without a row are not in it.
-pub(super) async fn positions(tx: &mut Transaction) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+pub(super) async fn positions(on: impl Into<On<'_>>) -> Result<Vec<(i64, i64)>, sqlx::Error> {
     let rows = sql("SELECT d.id, p.next_offset FROM partitions d
          JOIN positions p ON p.topic = d.topic AND p.partition = d.number ORDER BY d.id")
-    .fetch_all(tx)
+    .fetch_all(on)
     .await?;
     rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
@@ -88,7 +109,7 @@ pub(super) async fn total(
         return Ok(total);
     }
     let key = key(generation, query);
-    let now = positions(tx).await?;
+    let now = positions(&mut *tx).await?;
     let n = match totals.get(key) {
         Some(before) if is_behind(&before.counted_to, &now) => {
             before.n + count_beyond(tx, found, &before.counted_to, &now).await?

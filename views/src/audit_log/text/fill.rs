@@ -1,0 +1,163 @@
+//! Feeding the index.
+
+use std::collections::HashMap;
+
+use annals_store::error::Context;
+use annals_store::sql::{On, sql};
+use annals_store::{OnConflict, Place, Rows, ViewStore, ViewTransaction, crash};
+
+use super::super::AuditLog;
+use super::places::{self, Positions, Runs};
+use super::postings::encode;
+use super::trigrams::trigrams;
+use super::{TEXT_CHUNKS, TEXT_POSTINGS};
+use crate::Result;
+use crate::view::{Indexed, View};
+
+/// Rows that are read at once: their texts may be long.
+const PIECE_ROWS: u32 = 1_000;
+
+/// Entries of a chunk, two bytes each: rows with long texts make it full early.
+const MAX_ENTRIES: usize = 8_000_000;
+
+/// What is being done, in errors.
+const FEEDING: &str = "feed the text index";
+
+/// Takes the next rows into the index, one chunk of at most `at_most` rows, unless fewer than `at_least` wait.
+pub(in super::super) async fn fill(store: &dyn ViewStore, at_least: u64, at_most: usize) -> Result<Indexed> {
+    let mut tx = store.begin().await?;
+    // Moves nothing; fails when the generation was retired.
+    tx.advance(&[]).await?;
+    let read = read(&mut *tx, at_least, at_most).await.during(Place::new(AuditLog::NAME), FEEDING)?;
+    let (chunk, behind) = match read {
+        Read::Waiting(behind) => return Ok(Indexed { rows: 0, behind }),
+        Read::Chunk(chunk, behind) => (chunk, behind),
+    };
+    let rows = chunk.rows;
+    if !chunk.write(&mut *tx).await? {
+        // Another process fed the same rows meanwhile.
+        return Ok(Indexed { rows: 0, behind: rows + behind });
+    }
+    crash::point("index:before-commit");
+    tx.commit().await?;
+    crash::point("index:after-commit");
+    Ok(Indexed { rows, behind })
+}
+
+enum Read {
+    /// Fewer rows than wanted: how many.
+    Waiting(u64),
+    /// A chunk, and how many rows wait behind it.
+    Chunk(Chunk, u64),
+}
+
+async fn read(tx: &mut dyn ViewTransaction, at_least: u64, at_most: usize) -> Result<Read, sqlx::Error> {
+    let newest = sql("SELECT number, reached FROM text_chunks ORDER BY number DESC LIMIT 1")
+        .fetch_optional(tx.connection())
+        .await?;
+    let (number, mut reached) = match newest {
+        Some(row) => {
+            let reached = places::positions_from_bytes(&row.get::<Vec<u8>>(1)?);
+            (row.get::<i64>(0)? + 1, reached.ok_or_else(super::find::damaged)?)
+        }
+        None => (0, Positions::new()),
+    };
+    // What is committed by now: every row before these ends is there, and stays as it is.
+    let ends = places::ends(tx.connection()).await?;
+    let waiting = places::between(&reached, &ends);
+    if waiting < at_least.max(1) {
+        return Ok(Read::Waiting(waiting));
+    }
+    let mut chunk = Chunk { number, ..Chunk::default() };
+    for (lane, end) in &ends {
+        let next = chunk.read_lane(tx, *lane, (places::next(&reached, *lane), *end), at_most).await?;
+        reached.retain(|(known, _)| known != lane);
+        reached.push((*lane, next));
+    }
+    let behind = places::between(&reached, &ends);
+    chunk.reached = reached;
+    Ok(Read::Chunk(chunk, behind))
+}
+
+/// A chunk that is being made.
+#[derive(Default)]
+struct Chunk {
+    number: i64,
+    runs: Runs,
+    reached: Positions,
+    postings: HashMap<i64, Vec<u16>>,
+    entries: usize,
+    rows: u64,
+}
+
+impl Chunk {
+    /// Takes rows of a lane until it ends or the chunk is full. Gives the next place to take.
+    async fn read_lane(
+        &mut self,
+        tx: &mut dyn ViewTransaction,
+        lane: i64,
+        (mut from, end): (i64, i64),
+        at_most: usize,
+    ) -> Result<i64, sqlx::Error> {
+        while from < end {
+            let left = at_most.saturating_sub(usize::try_from(self.rows).unwrap_or(usize::MAX));
+            let limit = u32::try_from(left).unwrap_or(PIECE_ROWS).min(PIECE_ROWS);
+            if limit == 0 {
+                return Ok(from);
+            }
+            let mut connection = tx.connection();
+            let statement = places::rows(connection.dialect(), lane, from, end, limit);
+            let rows = statement.fetch_all(On::from(&mut connection)).await?;
+            for row in &rows {
+                let place = row.get(0)?;
+                if !self.add(lane, place, &row.get::<String>(1)?) {
+                    return Ok(place);
+                }
+                from = place + 1;
+            }
+            if rows.len() < limit as usize {
+                return Ok(end);
+            }
+        }
+        Ok(from)
+    }
+
+    /// Takes a row. `false` when the chunk is full.
+    fn add(&mut self, lane: i64, place: i64, text: &str) -> bool {
+        if self.entries >= MAX_ENTRIES {
+            return false;
+        }
+        let Some(row) = self.runs.add(lane, place) else { return false };
+        for trigram in trigrams(text) {
+            let rows = self.postings.entry(trigram).or_default();
+            if rows.last() != Some(&row) {
+                rows.push(row);
+                self.entries += 1;
+            }
+        }
+        self.rows += 1;
+        true
+    }
+
+    /// `false` when another process wrote the chunk of this number.
+    async fn write(self, tx: &mut dyn ViewTransaction) -> Result<bool> {
+        let mut row = Rows::new(&TEXT_CHUNKS);
+        row.push([
+            self.number.into(),
+            self.runs.to_bytes().into(),
+            places::positions_to_bytes(&self.reached).into(),
+        ]);
+        if tx.write(&TEXT_CHUNKS, &row, OnConflict::Keep).await? == 0 {
+            return Ok(false);
+        }
+        let mut postings: Vec<(i64, Vec<u16>)> = self.postings.into_iter().collect();
+        // In the order of the key, whose pages are then written one after the other.
+        postings.sort_unstable_by_key(|(trigram, _)| *trigram);
+        let mut rows = Rows::new(&TEXT_POSTINGS);
+        for (trigram, places) in postings {
+            rows.push([trigram.into(), self.number.into(), encode(&places).into()]);
+        }
+        tx.write(&TEXT_POSTINGS, &rows, OnConflict::Keep).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,56 @@
+//! The text index: which events may contain a text, so that a search does not look at every row.
+//!
+//! It is fed after the rows, with a position of its own that is written in the same transaction as its entries. What
+//! stands beyond that position is the tail: a question looks at the tail's rows themselves, so that no answer is behind
+//! the view. The index only ever names candidates, more than enough of them; every candidate is tested by the whole
+//! condition.
+//!
+//! Its keys are trigrams, three characters of the folded text ([`super::search`]) as one number, whatever characters they
+//! are. Entries are made in Rust, for both engines alike: no tokenizer and no locale of an engine decides what is found.
+//! Entries of up to 65,536 rows are written at once as a chunk, which never changes.
+//!
+//! Reading order: [`trigrams`] (keys), [`postings`] (rows of a key in a chunk), [`places`] (what a row is called),
+//! [`fill`] (feeding), [`needle`] (what a filter must contain), [`find`] (candidates).
+
+mod fill;
+mod find;
+mod needle;
+mod places;
+mod postings;
+mod trigrams;
+
+use annals_store::{Column, ColumnKind, Table};
+
+pub(super) use fill::fill;
+pub(super) use find::{Hits, find};
+pub(super) use needle::Needle;
+
+/// Candidates that a question looks at one by one. Where a text is in more rows, the indexes by time find a page sooner.
+pub(super) const MAX_CANDIDATES: usize = 20_000;
+
+/// Rows of a chunk.
+const CHUNK_ROWS: usize = 1 << 16;
+
+/// The chunks in order: the rows that they name, and the position that the index had reached with each.
+pub const TEXT_CHUNKS: Table = Table {
+    name: "text_chunks",
+    columns: &[
+        Column::new("number", ColumnKind::Integer),
+        Column::new("runs", ColumnKind::Bytes),
+        Column::new("reached", ColumnKind::Bytes),
+    ],
+    unique: &["number"],
+    indexes: &[],
+};
+
+/// Which rows of a chunk contain a trigram.
+pub const TEXT_POSTINGS: Table = Table {
+    name: "text_postings",
+    columns: &[
+        Column::new("trigram", ColumnKind::Integer),
+        Column::new("chunk", ColumnKind::Integer),
+        Column::new("places", ColumnKind::Bytes),
+    ],
+    unique: &["trigram", "chunk"],
+    indexes: &[],
+};
