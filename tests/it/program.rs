@@ -169,7 +169,7 @@ fn the_demo_prints_curl_lines_that_work_and_removes_its_directory() {
     let said = demo.stdout();
     let lines: Vec<&str> =
         said.iter().map(|line| line.trim()).filter(|line| line.starts_with("curl ")).collect();
-    assert_eq!(lines.len(), 8, "{said:#?}");
+    assert_eq!(lines.len(), 10, "{said:#?}");
     let mut address = String::new();
     for line in lines {
         let line = line.replace("ADDRESS", &address);
@@ -186,6 +186,10 @@ fn the_demo_prints_curl_lines_that_work_and_removes_its_directory() {
                 answer.contains("\"audit_event_id\"")
             } else if line.contains("get_users_logged_on") {
                 answer.contains("\"username\"")
+            } else if line.contains("/santaba/") {
+                answer.starts_with("{\"status\":200,") && answer.matches("\"happenedOn\":").count() == 3
+            } else if line.contains("/v1/") {
+                answer.matches("\"action\":\"HOST_LOGON\"").count() == 3
             } else if line.contains("/readyz") {
                 answer.contains("\"ready\"")
             } else {
