@@ -84,7 +84,7 @@ fn what_cannot_be_a_credential_is_refused_with_what_is_wrong() {
     for (arguments, code, told) in [
         (&["credential", "add", ACCOUNT, "new", "--kind", "basic"][..], 2, "api-key"),
         (&["credential", "add", ACCOUNT, "new"], 2, "--kind"),
-        (&["credential", "add", ACCOUNT, "POLLER", "--kind", "lmv1"], 1, "already has a credential `POLLER`"),
+        (&["credential", "add", ACCOUNT, "NIGHTLY EXPORT", "--kind", "lmv1"], 1, "already has a credential"),
         (&["credential", "add", "nobody", "new", "--kind", "lmv1"], 1, "there is no account `nobody`"),
         (
             &["credential", "add", ACCOUNT, "new", "--kind", "bearer", "--expires", "soon"],
@@ -92,6 +92,8 @@ fn what_cannot_be_a_credential_is_refused_with_what_is_wrong() {
             "`soon` is neither",
         ),
         (&["credential", "add", ACCOUNT, "new", "--kind", "bearer", "--expires", "0d"], 1, "expired already"),
+        (&["credential", "add", ACCOUNT, "new ", "--kind", "bearer"], 1, "begins or ends with a blank"),
+        (&["credential", "add", ACCOUNT, "new\nline", "--kind", "bearer"], 1, "a control character"),
         (&["credential", "revoke", ACCOUNT, "new"], 1, "has no credential `new`"),
         (&["credential", "rotate", ACCOUNT, "new"], 1, "has no credential `new`"),
     ] {

@@ -198,7 +198,7 @@ fn the_demo_prints_curl_lines_that_work_and_removes_its_directory() {
             good.then_some(answer)
         });
         // As the text above the lines says: an address is taken from an answer.
-        if line.contains("HOST_LOGON") {
+        if line.contains("action_types=HOST_LOGON") {
             let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
             answer["data"][0]["source_ip"].as_str().unwrap().clone_into(&mut address);
         }

@@ -61,25 +61,25 @@ async fn each_change_leaves_exactly_one_event(engine: Engine) {
     let (home, access) = Home::with_ada(engine).await;
     let by = Author::command_line();
     issued(&access, CredentialKind::Lmv1, "Poller").await;
-    let text = r#"The lmv1 credential "Poller" of ada@example.com was added."#;
+    let text = "The lmv1 credential `Poller` of ada@example.com was added.";
     assert_eq!(changed(&access).await, event("CREDENTIAL_ADDED", "Poller", text));
 
     let end = home.clock.now() + TimeDelta::days(1);
     access.add_credential(ADA, CredentialKind::Bearer, "siem", Some(end), &by).await.unwrap();
     let text =
-        r#"The bearer credential "siem" of ada@example.com was added. It expires at 2026-03-02T12:00:00Z."#;
+        "The bearer credential `siem` of ada@example.com was added. It expires at 2026-03-02T12:00:00Z.";
     assert_eq!(changed(&access).await, event("CREDENTIAL_ADDED", "siem", text));
 
     access.rotate_credential("ADA@example.com", "poller", &by).await.unwrap();
-    let text = r#"The lmv1 credential "Poller" of ada@example.com was rotated."#;
+    let text = "The lmv1 credential `Poller` of ada@example.com was rotated.";
     assert_eq!(changed(&access).await, event("CREDENTIAL_ROTATED", "Poller", text));
 
-    issued(&access, CredentialKind::ApiKey, "of \"bob\" was revoked").await;
-    let text = r#"The api-key credential "of \"bob\" was revoked" of ada@example.com was added."#;
-    assert_eq!(changed(&access).await, event("CREDENTIAL_ADDED", "of \"bob\" was revoked", text));
+    issued(&access, CredentialKind::ApiKey, "nightly export").await;
+    let text = "The api-key credential `nightly export` of ada@example.com was added.";
+    assert_eq!(changed(&access).await, event("CREDENTIAL_ADDED", "nightly export", text));
 
     access.revoke_credential(ADA, "SIEM", &by).await.unwrap();
-    let text = r#"The bearer credential "siem" of ada@example.com was revoked."#;
+    let text = "The bearer credential `siem` of ada@example.com was revoked.";
     assert_eq!(changed(&access).await, event("CREDENTIAL_REVOKED", "siem", text));
 }
 
