@@ -1,14 +1,16 @@
 //! Questions to the audit log: pages with their exact totals, beside the same questions in SQL written by hand.
 //!
-//! `cargo bench --bench questions -- COMMAND [--dir DIR] [--rounds N]`
+//! `cargo bench --bench questions -- COMMAND [--dir DIR] [--rounds N] [--only NAME]`
 //! - `load embedded N`, `load postgres N`: folds a log of N invented events into the view of that store; prints the rate
 //!   and the bytes per row. The log is made once, in DIR (without: in a directory of `target` named by N), and kept;
 //! - `load peer N`: copies the rows of PostgreSQL's view into a flat table (`benches/peers/postgres`);
-//! - `ask embedded N`, `ask postgres N`: every class of questions 200 times, and its table;
+//! - `ask embedded N`, `ask postgres N`: every class of questions 200 times, or those whose name contains NAME; prints a
+//!   table;
 //! - `all N…` (without a command: all 1,000,000 and 5,000,000): all of that for each N, the growth from the first N to the
 //!   last, and the file in `benches/results`.
 //!
-//! PostgreSQL is that of `ANNALS_POSTGRES`, as `deploy/dev/servers start` prints it. Questions, figures and what is compared
+//! PostgreSQL is that of `ANNALS_POSTGRES`, as `deploy/dev/servers start` prints it. Where `ANNALS_OPENSEARCH` names an
+//! OpenSearch with the same rows (`benches/peers/opensearch/run`), it is asked too. Questions, figures and what is compared
 //! are said in `benches/peers/postgres/README.md`.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
@@ -64,6 +66,7 @@ fn main() {
     };
     let directory = option("--dir").map(PathBuf::from);
     let rounds: usize = option("--rounds").map_or(200, |n| n.parse().unwrap());
+    let only = option("--only").unwrap_or_default();
     let place = |events: usize| {
         let usual = || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("questions-{events}"));
         directory.clone().unwrap_or_else(usual)
@@ -82,7 +85,7 @@ fn main() {
         }
         ["ask", store, events] => {
             let store = Store::named(store).expect("the store is `embedded` or `postgres`");
-            let asked = runtime.block_on(ask(&open(events), store, rounds));
+            let asked = runtime.block_on(ask(&open(events), store, rounds, &only));
             print!("{}", table(&asked));
         }
         ["all", counts @ ..] => all(&runtime, counts, &open, rounds),
@@ -106,7 +109,7 @@ fn all(runtime: &tokio::runtime::Runtime, counts: &[&str], open: &dyn Fn(&str) -
         }
         tell(load_peer(&site));
         for store in Store::ALL {
-            let answers = runtime.block_on(ask(&site, store, rounds));
+            let answers = runtime.block_on(ask(&site, store, rounds, ""));
             tell(table(&answers));
             asked.push(answers);
         }
@@ -162,14 +165,16 @@ struct Answers {
     /// Only `count(*)` by hand.
     count_by_hand: Times,
     flat: Times,
+    opensearch: Times,
     /// First page divided by the query by hand, question by question.
     ratios: Times,
 }
 
 impl Answers {
     fn of(class: &'static Class) -> Self {
-        let [matches, first, next, http, by_hand, count_by_hand, flat, ratios] = Default::default();
-        Self { class, matches, first, next, http, by_hand, count_by_hand, flat, ratios }
+        let [matches, first, next, http, by_hand, count_by_hand, flat, opensearch, ratios] =
+            Default::default();
+        Self { class, matches, first, next, http, by_hand, count_by_hand, flat, opensearch, ratios }
     }
 }
 
@@ -194,7 +199,7 @@ impl Times {
 }
 
 /// Asks every class. SQL by hand has connections of its own; nothing is written meanwhile, so all see the same rows.
-async fn ask(site: &Site, store: Store, rounds: usize) -> Asked {
+async fn ask(site: &Site, store: Store, rounds: usize, only: &str) -> Asked {
     let view = site.view(store).await;
     let mut world = World::read(&view.by_hand).await.unwrap();
     let flat = site.flat().await;
@@ -210,9 +215,10 @@ async fn ask(site: &Site, store: Store, rounds: usize) -> Asked {
         client_used: Instant::now(),
         server: &server,
         seen: HashSet::new(),
+        opensearch: std::env::var("ANNALS_OPENSEARCH").ok(),
     };
     let mut classes = Vec::new();
-    for class in CLASSES {
+    for class in CLASSES.iter().filter(|class| class.name.contains(only)) {
         classes.push(sides.ask(class, &mut world, rounds).await);
     }
     view.close().await;
@@ -233,6 +239,8 @@ struct Sides<'s> {
     server: &'s Server,
     /// Filters that the server was asked for.
     seen: HashSet<String>,
+    /// Host and port.
+    opensearch: Option<String>,
 }
 
 impl Sides<'_> {
@@ -259,6 +267,11 @@ impl Sides<'_> {
                 let (took, _, found) = in_sql(pool, &question, Tables::Flat).await;
                 assert_eq!(found, Found::of(&page), "{question:?}");
                 answers.flat.push(took);
+            }
+            if let Some(address) = self.opensearch.as_ref().filter(|_| is_patient(&answers.opensearch)) {
+                let (took, found) = in_opensearch(address, &question);
+                assert_eq!(found, Found::of(&page), "{question:?}");
+                answers.opensearch.push(took);
             }
             if let Some(target) = question.santaba().filter(|_| self.is_new(class, &question)) {
                 answers.http.push(self.http(&target, page.total));
@@ -344,17 +357,32 @@ async fn in_sql(pool: &Pool, question: &Question, tables: Tables) -> (f64, f64, 
     (took, counted, Found { total, ids })
 }
 
+/// Asks OpenSearch, over a connection that is made outside of the clock.
+fn in_opensearch(address: &str, question: &Question) -> (f64, Found) {
+    let target = question.opensearch();
+    let mut client = Client::connect(address);
+    let started = Instant::now();
+    let (status, body) = client.get(&target);
+    let took = milliseconds(started);
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let hits = &answer["hits"];
+    let ids =
+        hits["hits"].as_array().unwrap().iter().map(|hit| hit["_id"].as_str().unwrap().parse().unwrap());
+    (took, Found { total: hits["total"]["value"].as_u64().unwrap(), ids: ids.collect() })
+}
+
 /// The table of a run.
 fn table(asked: &Asked) -> String {
     let mut text = format!(
         "\n{}, {} rows; milliseconds as p50/p99 of first page, next page, santaba, SQL by hand (its count(*) alone, p50),
-the flat table by hand; ratio: first page / SQL by hand, the median of the questions\n",
+the flat table by hand, OpenSearch; ratio: first page / SQL by hand, the median of the questions\n",
         asked.store.name(),
         asked.rows
     );
     text.push_str(&format!(
-        "{:<50}{:>17}{:>16}{:>16}{:>16}{:>16}{:>8}{:>16}{:>7}\n",
-        "", "matches p50/max", "first", "next", "santaba", "by hand", "count", "flat", "ratio"
+        "{:<50}{:>17}{:>16}{:>16}{:>16}{:>16}{:>8}{:>16}{:>16}{:>7}\n",
+        "", "matches p50/max", "first", "next", "santaba", "by hand", "count", "flat", "opensearch", "ratio"
     ));
     for answers in &asked.classes {
         text.push_str(&row(answers));
@@ -377,7 +405,7 @@ fn row(answers: &Answers) -> String {
         answers.matches.at(1.0).unwrap_or_default()
     );
     format!(
-        "{:<50}{matches:>17}{:>16}{:>16}{:>16}{:>16}{:>8}{:>16}{:>7}  {}",
+        "{:<50}{matches:>17}{:>16}{:>16}{:>16}{:>16}{:>8}{:>16}{:>16}{:>7}  {}",
         answers.class.name,
         pair(&answers.first),
         pair(&answers.next),
@@ -385,6 +413,7 @@ fn row(answers: &Answers) -> String {
         pair(&answers.by_hand),
         one(answers.count_by_hand.at(0.5)),
         pair(&answers.flat),
+        pair(&answers.opensearch),
         answers.ratios.at(0.5).map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
         missed(answers).join(", ")
     )

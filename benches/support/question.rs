@@ -7,7 +7,8 @@ use annals_store::Value;
 use annals_store::sql::{Sql, sql_for};
 use annals_views::audit_log::{AuditField, AuditQuery, Direction, Fields, Scope, SortKey};
 use annals_views::filter::{Case, Filter, Pattern, Test, TimeRange};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 /// Rows of a page.
@@ -153,6 +154,30 @@ impl Question {
         Some(target)
     }
 
+    /// For OpenSearch, as the parameter `source` of a search.
+    pub fn opensearch(&self) -> String {
+        let customer = self.customer.map(|id| json!({ "term": { "customer": id } }));
+        let times = self.times().map(|(start, end)| {
+            let [start, end] = [start, end].map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
+            json!({ "range": { "at": { "gte": start, "lte": end } } })
+        });
+        let conditions = self.conditions.iter().map(Condition::opensearch);
+        let filter: Vec<Json> = customer.into_iter().chain(times).chain(conditions).collect();
+        let key = if self.order.0 == SortKey::Account { "account" } else { "at" };
+        let way = if self.order.1 == Direction::Descending { "desc" } else { "asc" };
+        let search = json!({
+            "query": { "bool": { "filter": filter } },
+            "sort": [{ key: way }, { "event_id": "asc" }],
+            "from": self.offset,
+            "size": LIMIT,
+            "track_total_hits": true,
+        });
+        format!(
+            "/events/_search?source_content_type=application/json&source={}",
+            encoded(&search.to_string())
+        )
+    }
+
     /// First and last moment: the last second counts whole, as santaba has it.
     fn times(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
         let (start, end) = self.seconds?;
@@ -214,6 +239,19 @@ impl Condition {
             (Self::Address(address), Flat) => same("address = ?", (*address).into()),
             (Self::Entity(entity), Flat) => same("entity = ?", entity.into()),
             (Self::Word(word), Flat) => same("text LIKE '%' || ? || '%'", word.into()),
+        }
+    }
+
+    fn opensearch(&self) -> Json {
+        match self {
+            Self::Action(name) => json!({ "term": { "action": name } }),
+            Self::Account(account) => json!({ "term": { "account": account } }),
+            Self::NotAccount(account) => {
+                json!({ "bool": { "must_not": { "term": { "account": account } } } })
+            }
+            Self::Address(address) => json!({ "term": { "address": address } }),
+            Self::Entity(entity) => json!({ "term": { "entity": entity } }),
+            Self::Word(word) => json!({ "wildcard": { "text": format!("*{word}*") } }),
         }
     }
 
