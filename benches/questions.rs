@@ -38,8 +38,8 @@ use question::{LIMIT, Question, Tables};
 use site::{Server, Site, Store};
 use uuid::Uuid;
 
-/// Questions of a class that are asked before the clock runs.
-const WARM_UP: usize = 3;
+/// Questions of a class that each side is asked before the clock runs.
+const WARM_UP: usize = 10;
 /// SQL by hand is asked as often as the library until it has taken so long in a class, but so often at least.
 const PATIENCE: Duration = Duration::from_secs(30);
 const AT_LEAST: usize = 20;
@@ -187,6 +187,13 @@ impl Times {
         self.0.push(value);
     }
 
+    /// Leaves out the rounds before the clock runs.
+    fn push_from(&mut self, round: usize, value: f64) {
+        if round >= WARM_UP {
+            self.push(value);
+        }
+    }
+
     fn at(&self, share: f64) -> Option<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -244,40 +251,51 @@ struct Sides<'s> {
 }
 
 impl Sides<'_> {
+    /// One side after the other, over the same questions: connections to SQLite share their memory within a process, so that
+    /// whoever is asked in between finds it taken by the others.
     async fn ask(&mut self, class: &'static Class, world: &mut World, rounds: usize) -> Answers {
         let mut answers = Answers::of(class);
-        for _ in 0..WARM_UP {
-            self.library(&(class.draw)(world), &Totals::default()).await;
-        }
-        for round in 0..rounds {
-            let mut question = (class.draw)(world);
-            // Who comes first finds less in memory, so that it is each in turn.
-            let before =
-                if round % 2 == 0 { None } else { self.asked_by_hand(&question, &mut answers).await };
+        let questions: Vec<Question> = (0..WARM_UP + rounds).map(|_| (class.draw)(world)).collect();
+        let mut found = Vec::new();
+        for (round, question) in questions.iter().enumerate() {
             let totals = Totals::default();
-            let (took, page) = self.library(&question, &totals).await;
-            let after = if round % 2 == 0 { self.asked_by_hand(&question, &mut answers).await } else { None };
-            answers.first.push(took);
-            answers.matches.push(page.total as f64);
-            if let Some((by_hand, found)) = before.or(after) {
-                assert_eq!(found, Found::of(&page), "{question:?}");
-                answers.ratios.push(took / by_hand);
+            let (first, page) = self.library(question, &totals).await;
+            let offset = question.offset + u64::from(LIMIT) * (1 + round as u64 % 5);
+            let (next, _) = self.library(&Question { offset, ..question.clone() }, &totals).await;
+            found.push(Found::of(&page));
+            answers.matches.push_from(round, page.total as f64);
+            answers.first.push_from(round, first);
+            answers.next.push_from(round, next);
+        }
+        let asked = || questions.iter().zip(&found).enumerate();
+        for (round, (question, expected)) in asked() {
+            if !is_patient(&answers.by_hand) {
+                break;
             }
-            if let Some(pool) = self.flat.filter(|_| is_patient(&answers.flat)) {
-                let (took, _, found) = in_sql(pool, &question, Tables::Flat).await;
-                assert_eq!(found, Found::of(&page), "{question:?}");
-                answers.flat.push(took);
+            let (took, count, found) = in_sql(self.by_hand, question, Tables::View).await;
+            assert_eq!(found, *expected, "{question:?}");
+            answers.by_hand.push_from(round, took);
+            answers.count_by_hand.push_from(round, count);
+        }
+        let ratios = answers.first.0.iter().zip(&answers.by_hand.0).map(|(first, by_hand)| first / by_hand);
+        answers.ratios = Times(ratios.collect());
+        for (round, (question, expected)) in asked() {
+            let Some(flat) = self.flat.filter(|_| is_patient(&answers.flat)) else { break };
+            let (took, _, found) = in_sql(flat, question, Tables::Flat).await;
+            assert_eq!(found, *expected, "{question:?}");
+            answers.flat.push_from(round, took);
+        }
+        for (round, (question, expected)) in asked() {
+            let address = self.opensearch.as_ref().filter(|_| is_patient(&answers.opensearch));
+            let Some(address) = address else { break };
+            let (took, found) = in_opensearch(address, question);
+            assert_eq!(found, *expected, "{question:?}");
+            answers.opensearch.push_from(round, took);
+        }
+        for (round, (question, expected)) in asked() {
+            if let Some(target) = question.santaba().filter(|_| self.is_new(class, question)) {
+                answers.http.push_from(round, self.http(&target, expected.total));
             }
-            if let Some(address) = self.opensearch.as_ref().filter(|_| is_patient(&answers.opensearch)) {
-                let (took, found) = in_opensearch(address, &question);
-                assert_eq!(found, Found::of(&page), "{question:?}");
-                answers.opensearch.push(took);
-            }
-            if let Some(target) = question.santaba().filter(|_| self.is_new(class, &question)) {
-                answers.http.push(self.http(&target, page.total));
-            }
-            question.offset += u64::from(LIMIT) * (1 + round as u64 % 5);
-            answers.next.push(self.library(&question, &totals).await.0);
         }
         // Classes can take minutes; the table comes at the end.
         eprintln!("{}", row(&answers));
@@ -295,16 +313,6 @@ impl Sides<'_> {
         let started = Instant::now();
         let page = counted_page(self.reader, totals, &query).await.unwrap();
         (milliseconds(started), page)
-    }
-
-    async fn asked_by_hand(&self, question: &Question, answers: &mut Answers) -> Option<(f64, Found)> {
-        if !is_patient(&answers.by_hand) {
-            return None;
-        }
-        let (took, count, found) = in_sql(self.by_hand, question, Tables::View).await;
-        answers.by_hand.push(took);
-        answers.count_by_hand.push(count);
-        Some((took, found))
     }
 
     fn http(&mut self, target: &str, total: u64) -> f64 {
