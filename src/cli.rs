@@ -257,7 +257,7 @@ pub enum CredentialCommand {
     Add {
         /// E-mail of the account whose permissions it has.
         email: String,
-        /// Its name: any text without blanks that no other credential of the account has.
+        /// Its name: any text that no other credential of the account has; in quotes when it has blanks.
         name: String,
         /// What it is: an access id with a key that signs requests, a bearer token, or an API key.
         #[arg(long, value_name = "KIND", value_parser = credential_kinds())]

@@ -200,7 +200,7 @@ impl Access {
         expires_at: Option<DateTime<Utc>>,
         by: &Author,
     ) -> Result<IssuedCredential, AccessError> {
-        names::check(name)?;
+        names::check_words(name)?;
         if expires_at.is_some_and(|end| end <= self.clock().now()) {
             return Err(AccessError::Expired(name.to_owned()));
         }
@@ -214,7 +214,8 @@ impl Access {
         let end = expires_at.map_or(String::new(), |end| {
             format!(" It expires at {}.", end.to_rfc3339_opts(SecondsFormat::Secs, true))
         });
-        let text = format!("The {kind} credential {name} of {} was added.{end}", account.email);
+        // Marked: a name may hold words that would read as if they were the program's.
+        let text = format!("The {kind} credential `{name}` of {} was added.{end}", account.email);
         self.tell_of_credential(&mut change, "CREDENTIAL_ADDED", &account, name, text, by).await?;
         change.commit().await?;
         Ok(new.issued())
@@ -246,7 +247,7 @@ impl Access {
         let credential = self.require_credential(change.on(), &account, name).await?;
         self.end_credential(&mut change, credential.id).await?;
         let (kind, name) = (credential.kind, credential.name);
-        let text = format!("The {kind} credential {name} of {} was revoked.", account.email);
+        let text = format!("The {kind} credential `{name}` of {} was revoked.", account.email);
         self.tell_of_credential(&mut change, "CREDENTIAL_REVOKED", &account, &name, text, by).await?;
         change.commit().await
     }
@@ -278,7 +279,7 @@ impl Access {
         }
         self.end_credential(&mut change, old.id).await?;
         self.insert_credential(&mut change, &account, &new, &old.name, old.expires_at).await?;
-        let text = format!("The {} credential {} of {} was rotated.", old.kind, old.name, account.email);
+        let text = format!("The {} credential `{}` of {} was rotated.", old.kind, old.name, account.email);
         self.tell_of_credential(&mut change, "CREDENTIAL_ROTATED", &account, &old.name, text, by).await?;
         change.commit().await?;
         Ok(new.issued())

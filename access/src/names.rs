@@ -1,4 +1,4 @@
-//! Names of customers and accounts: what may be one, and how they are compared.
+//! Names of customers, accounts and credentials: what may be one, and how they are compared.
 
 use annals_schemas::limits::cut;
 
@@ -12,14 +12,32 @@ const MAX_SHOWN_BYTES: usize = 100;
 
 /// Says whether a new customer or account may have this name: an e-mail, or any other text without blanks.
 pub(crate) fn check(name: &str) -> Result<(), AccessError> {
+    let blank = name.chars().any(char::is_whitespace).then_some("it contains a blank");
+    checked(name, blank)
+}
+
+/// Says whether a new credential may have this name. It is for people, so that words may stand apart, by plain blanks:
+/// others look alike, or end a line of a list.
+pub(crate) fn check_words(name: &str) -> Result<(), AccessError> {
+    let odd = |letter: char| letter.is_whitespace() && letter != ' ';
+    let blank = if name.trim() != name {
+        Some("it begins or ends with a blank")
+    } else {
+        name.chars().any(odd).then_some("it contains another blank than the plain one")
+    };
+    checked(name, blank)
+}
+
+/// What holds for every name, and then what is wrong with the blanks of this one.
+fn checked(name: &str, blank: Option<&'static str>) -> Result<(), AccessError> {
     let reason = if name.is_empty() {
         "it is empty"
     } else if name.len() > MAX_NEW_NAME_BYTES {
         "it is longer than 254 bytes"
     } else if name.chars().any(char::is_control) {
         "it contains a control character"
-    } else if name.chars().any(char::is_whitespace) {
-        "it contains a blank"
+    } else if let Some(blank) = blank {
+        blank
     } else {
         return Ok(());
     };
@@ -55,6 +73,32 @@ mod tests {
             ["", " ", "a b", "a\u{a0}b", "a\tb", "a\0", "\u{85}", "a\n", &"x".repeat(255), &"é".repeat(128)]
         {
             assert!(check(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_credential_may_have_words_with_plain_blanks_between_them() {
+        for name in ["siem", "sdk token", "a  b c", "Zürich 名前", &"x".repeat(254), "a,b'\";--"] {
+            assert!(check_words(name).is_ok(), "{name}");
+        }
+        for (name, reason) in [
+            ("", "it is empty"),
+            (" ", "it begins or ends with a blank"),
+            (" a", "it begins or ends with a blank"),
+            ("a ", "it begins or ends with a blank"),
+            ("\u{a0}a", "it begins or ends with a blank"),
+            ("a\u{a0}b", "it contains another blank than the plain one"),
+            ("a\u{2028}b", "it contains another blank than the plain one"),
+            ("a\tb", "it contains a control character"),
+            ("a\n", "it contains a control character"),
+            ("a\0b", "it contains a control character"),
+            (&"é".repeat(128), "it is longer than 254 bytes"),
+        ] {
+            let error = check_words(name).unwrap_err();
+            assert!(
+                matches!(error, AccessError::InvalidName { reason: found, .. } if found == reason),
+                "{name:?}"
+            );
         }
     }
 

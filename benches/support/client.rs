@@ -17,7 +17,13 @@ impl Client {
     }
 
     pub fn get(&mut self, target: &str) -> (u16, Vec<u8>) {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: bench\r\nCookie: {}\r\n\r\n", self.cookie);
+        let cookie = format!("Cookie: {}", self.cookie);
+        self.get_with(&cookie, target)
+    }
+
+    /// With another header that says who asks.
+    pub fn get_with(&mut self, header: &str, target: &str) -> (u16, Vec<u8>) {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: bench\r\n{header}\r\n\r\n");
         self.stream.get_mut().write_all(request.as_bytes()).unwrap();
         let mut status = 0;
         let mut length = 0;

@@ -161,12 +161,6 @@ fn shown_progress(progress: &ViewProgress) -> Value {
     json!({"view": progress.view, "generation": progress.generation, "partitions": partitions})
 }
 
-/// A query that comes before a projector has made the views.
-pub(crate) fn no_views_yet() -> Answer {
-    let response = unready(&json!({"error": "no projector has made the views yet"}));
-    Answer { response, dialect: DIALECT, function: "waiting", outcome: "not ok" }
-}
-
 fn unready(body: &Value) -> Response {
     json_response(StatusCode::SERVICE_UNAVAILABLE, body)
 }

@@ -3,7 +3,8 @@
 //! Reading order: [`state`] (what the program wires together), `router` (which part answers a path, and what holds for
 //! every request), [`papi`] (Lastline's portal), `health` and `metrics_page` (for operators), [`serve`] (connections).
 //! What every dialect needs stands beside them: `scope` (which audit events a caller sees), `guard` (time limit and
-//! panics), `positions` (how far each view is), `body` (reading one, bounded) and `observe` (log line and metrics).
+//! panics), `caller` (who calls), `positions` (how far each view is), `body` (reading one, bounded) and `observe` (log
+//! line and metrics).
 #![forbid(unsafe_code)]
 
 pub mod native;
@@ -13,6 +14,7 @@ pub mod serve;
 pub mod state;
 
 mod body;
+mod caller;
 mod guard;
 mod health;
 mod metrics_page;

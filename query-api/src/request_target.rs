@@ -9,12 +9,25 @@
 //! library's, bytes of a body would be changed. Therefore it knows the plain forms only (lines that end in CRLF, bodies
 //! with one `Content-Length`); at anything else it leaves the rest of the connection as it is. What the library refuses
 //! needs no care: it reads no further on that connection.
+//!
+//! For the same reason a target that is too long is cut here: the library would refuse it with a bare 414, or with a bare
+//! 431 where it has no room for it. What is left of it is still longer than [`MAX_TARGET_BYTES`], so that the router
+//! knows it ([`is_too_long`]) and the dialect answers 414 in its own form.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use axum::http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Longest target that is taken, with what is encoded in it counted three times. The library takes up to 65,534 bytes;
+/// the difference is more than the last byte of a cut target brings along.
+pub(crate) const MAX_TARGET_BYTES: usize = 65_000;
+
+/// How much of a longer target is read to find its end. What is longer still goes on to the library, whose bare 431 it
+/// gets.
+const MAX_CUT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes that are taken from the connection at once where targets may be among them. Three times as many may go out.
 const PIECE_BYTES: usize = 4 * 1024;
@@ -147,7 +160,11 @@ impl Number {
 /// What is known of the head under way.
 #[derive(Clone, Copy, Debug)]
 struct Head {
+    /// Bytes that went on.
     bytes: usize,
+    /// Bytes of the target that went on, and of those that did not.
+    target: usize,
+    cut: usize,
     /// The method, or the name of the header under way, in small letters.
     name: Few<NAME_BYTES>,
     length: Option<u64>,
@@ -155,7 +172,7 @@ struct Head {
 }
 
 impl Head {
-    const NEW: Self = Self { bytes: 0, name: Few::EMPTY, length: None, expects: false };
+    const NEW: Self = Self { bytes: 0, target: 0, cut: 0, name: Few::EMPTY, length: None, expects: false };
 }
 
 /// Reads what comes over one connection, in whatever pieces, and encodes what is to be encoded.
@@ -208,16 +225,25 @@ impl Rewriter {
 
     /// Takes one byte of a head in.
     fn step(&mut self, byte: u8, out: &mut Vec<u8>) {
-        self.head.bytes += 1;
-        if self.head.bytes > self.max_head_bytes {
+        if self.head.bytes >= self.max_head_bytes || self.head.cut > MAX_CUT_BYTES {
             self.encode_held(out);
             self.place = Place::Stopped;
         }
-        if let Place::Target(part) = self.place {
-            self.step_in_target(part, byte, out);
-        } else {
-            out.push(byte);
-            self.place = self.after(byte);
+        match self.place {
+            Place::Target(_) if self.head.target > MAX_TARGET_BYTES && !ends_target(byte) => {
+                self.head.cut += 1
+            }
+            Place::Target(part) => {
+                let before = out.len();
+                self.step_in_target(part, byte, out);
+                self.head.target += out.len() - before;
+                self.head.bytes += out.len() - before;
+            }
+            _ => {
+                out.push(byte);
+                self.head.bytes += 1;
+                self.place = self.after(byte);
+            }
         }
     }
 
@@ -228,7 +254,7 @@ impl Rewriter {
         self.encode_held(out);
         self.place = match byte {
             b' ' if part != Part::First => Place::Version(0),
-            b' ' | b'\r' | b'\n' => Place::Stopped,
+            _ if ends_target(byte) => Place::Stopped,
             _ => Place::Target(part.after(byte)),
         };
         if part.refuses(byte) && self.place != Place::Stopped { encode(byte, out) } else { out.push(byte) }
@@ -321,6 +347,20 @@ impl Rewriter {
             length => Place::Body(length),
         }
     }
+}
+
+/// Whether a request's target is longer than [`MAX_TARGET_BYTES`]. A fragment, which no client should send, is not
+/// counted: the library has dropped it.
+pub(crate) fn is_too_long(target: &Uri) -> bool {
+    let scheme = target.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = target.authority().map_or(0, |authority| authority.as_str().len());
+    let path_and_query = target.path_and_query().map_or(0, |path_and_query| path_and_query.as_str().len());
+    scheme + authority + path_and_query > MAX_TARGET_BYTES
+}
+
+/// Whether a byte ends a target, for better or worse.
+fn ends_target(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\r' | b'\n')
 }
 
 /// Whether methods and names of headers may hold this byte.

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::health::{self, Readiness};
 use crate::observe::{self, Answer, UNKNOWN};
+use crate::request_target::{self, MAX_TARGET_BYTES};
 use crate::state::ApiState;
 use crate::{metrics_page, native, papi, santaba};
 
@@ -61,16 +62,30 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn dispatch(app: &App, request: Request) -> Answer {
-    let path = request.uri().path();
-    let Some(dialect) = Dialect::at(path).filter(|_| app.state.settings.dialects) else {
-        return page(app, request).await;
+    let is_too_long = request_target::is_too_long(request.uri());
+    let Some(dialect) = Dialect::at(request.uri().path()).filter(|_| app.state.settings.dialects) else {
+        return if is_too_long { target_too_long() } else { page(app, request).await };
     };
-    let Some(views) = app.state.views.get() else { return health::no_views_yet() };
+    if is_too_long {
+        return dialect.refuse(app, &request, Refusal::TargetTooLong);
+    }
+    let Some(views) = app.state.views.get() else {
+        return dialect.refuse(app, &request, Refusal::NoViews);
+    };
     match dialect {
         Dialect::Papi => papi::answer(app, views, request).await,
         Dialect::Santaba => santaba::answer(app, views, request).await,
         Dialect::Native => native::answer(app, views, request).await,
     }
+}
+
+/// Why a request is answered before anybody looks for what it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Its target is longer than [`MAX_TARGET_BYTES`].
+    TargetTooLong,
+    /// No projector has made the views yet.
+    NoViews,
 }
 
 /// Who answers a path with a language of its own.
@@ -91,6 +106,15 @@ impl Dialect {
         .into_iter()
         .find_map(|(dialect, owns)| owns.then_some(dialect))
     }
+
+    /// Answers in the dialect's own form.
+    fn refuse(self, app: &App, request: &Request, refusal: Refusal) -> Answer {
+        match self {
+            Self::Papi => papi::refuse(app, request, refusal),
+            Self::Santaba => santaba::refuse(app, request, refusal),
+            Self::Native => native::refuse(refusal),
+        }
+    }
 }
 
 /// Health and metrics.
@@ -99,11 +123,17 @@ async fn page(app: &App, request: Request) -> Answer {
     if let Some(page) = health::Page::at(path) {
         health::answer(app, page, request.method()).await
     } else {
-        Answer {
-            response: health::json_response(StatusCode::NOT_FOUND, &json!({"error": "nothing is here"})),
-            dialect: UNKNOWN,
-            function: UNKNOWN,
-            outcome: "not found",
-        }
+        nowhere(StatusCode::NOT_FOUND, "nothing is here", "not found")
     }
+}
+
+fn target_too_long() -> Answer {
+    let error = format!("the URL is longer than {MAX_TARGET_BYTES} bytes");
+    nowhere(StatusCode::URI_TOO_LONG, &error, "URL too long")
+}
+
+/// A failure outside every dialect.
+fn nowhere(status: StatusCode, error: &str, outcome: &'static str) -> Answer {
+    let response = health::json_response(status, &json!({ "error": error }));
+    Answer { response, dialect: UNKNOWN, function: UNKNOWN, outcome }
 }

@@ -48,8 +48,8 @@ const LIMITS: Limits = Limits {
     drain: Duration::from_secs(10),
 };
 
-/// Longest head of a request. Longer ones get hyper's bare 431; a target over 65,534 bytes its bare 414. Both count
-/// what [`EncodedTargets`] encodes three times.
+/// Longest head of a request; longer ones get hyper's bare 431, as do more than 100 headers. It counts what
+/// [`EncodedTargets`] encodes three times, and of a target what that leaves of it.
 const MAX_HEAD_BYTES: usize = 128 * 1024;
 
 /// Pause after the operating system could not give a connection, for example for lack of file descriptors.

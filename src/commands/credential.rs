@@ -37,7 +37,7 @@ pub async fn run(config: &Config, command: CredentialCommand) -> anyhow::Result<
             let installation = Installation::open(config).await?;
             installation.access.revoke_credential(&email, &name, &author).await?;
             installation.finish().await?;
-            output::line(format!("revoked credential {name} of {email}"))?;
+            output::line(format!("revoked credential `{}` of {email}", name.escape_debug()))?;
         }
         CredentialCommand::Rotate { email, name, json } => {
             let installation = Installation::open(config).await?;

@@ -100,6 +100,10 @@ Who logged on from an address (take one from the answer to the first):
   curl -b cookies.txt '{url}/papi/auditlog/get_events.json?action_types=HOST_LOGON&max_results=1'
   curl -b cookies.txt '{url}/papi/session/get_users_logged_on.json?ip_address=ADDRESS'
 
+The same log as LogicMonitor's clients see it, and through annals' own API:
+  curl -u '{ACCOUNT}:{password}' '{url}/santaba/rest/setting/accesslogs?size=3'
+  curl -u '{ACCOUNT}:{password}' '{url}/v1/audit-events?action=HOST_LOGON&limit=3'
+
 For operators:
   curl '{url}/readyz'
   curl '{url}/metrics'"

@@ -151,8 +151,6 @@ def problem_of(status, content_type, body):
 def assert_answer(answer):
     """A raw answer of this API, and nobody's fault but the caller's."""
     assert isinstance(answer, raw_http.Answer) and answer.status < 500, answer
-    if answer.status in raw_http.TOO_LONG:
-        return
     if answer.status != 200:
         problem_of(answer.status, answer.content_type, answer.json())
     elif answer.content_type == "application/json":

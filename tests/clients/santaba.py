@@ -102,9 +102,8 @@ class Caller:
         return self.looked_at(raw_http.send(self.base, method, target, headers=headers, **options))
 
     def looked_at(self, answer):
-        """The answer, if it is an envelope of the dialect or the bare refusal of a target that is too long."""
-        if answer.status not in raw_http.TOO_LONG:
-            assert_envelope(answer, self.version)
+        """The answer, if it is an envelope of the dialect."""
+        assert_envelope(answer, self.version)
         return answer
 
     def page(self, **parameters):
@@ -149,7 +148,7 @@ def assert_envelope(answer, version):
         assert set(body) == {"status", "errmsg", "data"}, answer
         assert type(body["status"]) is int and isinstance(body["errmsg"], str), answer
         # What is about the address and not about the call, and what clients must see to wait.
-        assert answer.status in (200, 404, 405, 429), answer
+        assert answer.status in (200, 404, 405, 414, 429), answer
         assert (body["status"] == 200) == (body["data"] is not None), answer
         assert body["status"] != 200 or (answer.status, body["errmsg"]) == (200, "OK"), answer
     elif answer.status == 200:

@@ -1,5 +1,9 @@
-"""What belongs to another customer cannot be told from what does not exist: in no dialect, by no id or credential."""
+"""What belongs to another customer cannot be told from what does not exist: in no dialect, by no id or credential.
 
+Answers are compared whole: status, body and headers.
+"""
+
+import urllib.parse
 import uuid
 
 import pytest
@@ -9,8 +13,10 @@ import datasets
 import raw_http
 import santaba
 from conftest import ADMINISTRATOR, PASSWORD
+from credentials import API_KEY, BEARER, KINDS, LMV1
 from native import EVENTS, LOGONS, Native
 from papi import Papi
+from program import until
 from santaba import LIST, VERSIONS, Caller
 from stored_rows import Stored
 from test_credentials import same_refusals
@@ -54,17 +60,26 @@ def reader(portal):
     return Native(portal.base, credentials.add(portal.annals, credentials.BEARER, READER, "foreign-token"))
 
 
+@pytest.fixture(scope="module")
+def foreigners(portal):
+    """The other customer's credentials, one of each kind."""
+    return {kind: credentials.add(portal.annals, kind, FOREIGNER, f"theirs {kind}") for kind in KINDS}
+
+
 def forms(row_id):
     """An id as the dialects write it."""
     return row_id, str(uuid.UUID(row_id))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_entry_of_santaba(callers, foreign, version):
+def test_an_entry_of_santaba(portal, callers, foreigners, foreign, version):
     caller = callers[version]
     ids = [form for row in foreign[:3] for form in forms(row.id)] + [*forms(uuid.uuid4().hex), *forms("0" * 32)]
-    assert same_refusals(caller.ask(path=f"{LIST}/{each}") for each in ids)
-    # By its own customer's reader the same id is found: the check above is worth something.
+    answers = [caller.ask(path=f"{LIST}/{each}") for each in ids]
+    assert same_refusals(answers) and santaba.refusal(answers[0], version) == santaba.UNKNOWN
+    # Its own customer's reader finds it by the same id, so that the check above is worth something.
+    theirs = Caller(portal.base, foreigners[BEARER].santaba, version)
+    assert all(theirs.one(row.id)["id"].replace("-", "") == row.id for row in foreign[:3])
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -80,12 +95,13 @@ def test_lists_of_santaba_hold_nothing_foreign(callers, foreign, version):
         assert caller.page(filter=[f'username:"{name}"', "happenedOn>:0"]) == (0, [])
 
 
-def test_an_event_of_the_native_api(portal, reader, foreign):
+def test_an_event_of_the_native_api(portal, reader, foreigners, foreign):
     ids = [form for row in foreign[:3] for form in forms(row.id)] + [*forms(uuid.uuid4().hex), "x", "0"]
     headers = reader.headers.items()
     answers = [raw_http.send(portal.base, "GET", f"{EVENTS}/{each}", headers=headers) for each in ids]
-    # The position says how far the view is, and that moves.
-    assert {answer.status for answer in answers} == {404} and len({answer.body for answer in answers}) == 1
+    assert same_refusals(answers) and answers[0].status == 404
+    theirs = Native(portal.base, foreigners[BEARER])
+    assert all(theirs.get(f"{EVENTS}/{form}").status_code == 200 for form in forms(foreign[0].id))
 
 
 def test_pages_feed_and_files_of_the_native_api_hold_nothing_foreign(reader, foreign):
@@ -113,17 +129,74 @@ def test_customers_of_the_native_api(portal, reader):
     assert same_refusals(answers) and answers[0].status == 403
 
 
-def test_events_and_customers_of_papi(portal, foreign):
+@pytest.mark.parametrize("form", ["json", "xml"])
+def test_events_and_customers_of_papi(portal, foreign, form):
     papi = Papi(portal.base, READER, PASSWORD)
-    for row in foreign[:3]:
-        for form in forms(row.id):
-            assert papi.events(audit_event_id=form) == papi.events(audit_event_id=uuid.uuid4().hex) == []
-    assert papi.events(affected_customers=OTHER) == papi.events(affected_customers="nowhere@example.com") == []
-    refusals = {
-        papi.refusal("session/get_users_logged_on", ip_address="192.0.2.10", customer=customer)
-        for customer in (OTHER, "nowhere@example.com")
-    }
-    assert len(refusals) == 1
+    signed = [("Cookie", f"PHPSESSID={papi.http.cookies['PHPSESSID']}")]
+
+    def ask(function, **parameters):
+        target = f"/papi/{function}.{form}?{urllib.parse.urlencode(parameters)}"
+        return raw_http.send(portal.base, "GET", target, headers=signed)
+
+    ids = [each for row in foreign[:3] for each in forms(row.id)] + [*forms(uuid.uuid4().hex)]
+    assert same_refusals(ask("auditlog/get_events", audit_event_id=each) for each in ids)
+    theirs = Papi(portal.base, FOREIGNER, PASSWORD)
+    assert all(len(theirs.events(audit_event_id=each)) == 1 for each in forms(foreign[0].id))
+    assert papi.events(audit_event_id=foreign[0].id) == []
+    for name, values in (
+        ("affected_customers", (OTHER, OTHER.upper(), "nowhere@example.com")),
+        ("accounts", (FOREIGNER, "nobody.at.all@example.com")),
+    ):
+        answers = [ask("auditlog/get_events", **{name: value}) for value in values]
+        assert same_refusals(answers) and answers[0].status == 200, name
+        # What the foreigner did itself is a sign-in, which is shown a moment later.
+        until(lambda asked={name: values[0]}: theirs.events(**asked), f"the foreigner finds something by {name}")
+        assert papi.events(**{name: values[0]}) == []
+    customers = (OTHER, "nowhere@example.com", str(Stored(portal.annals, OTHER).customer))
+    answers = [ask("session/get_users_logged_on", ip_address="192.0.2.10", customer=each) for each in customers]
+    assert same_refusals(answers) and b"3001" in answers[0].body
+
+
+# What is shown to sign in, and whose it is
+
+
+WRONG = "a password that nobody has"
+
+
+def test_a_foreign_account_with_a_wrong_password_is_like_an_unknown_one(portal):
+    """As one's own is; wherever passwords are taken."""
+    accounts = (FOREIGNER, READER, "nobody.at.all@example.com", FOREIGNER.upper())
+    for form in ("json", "xml"):
+        target = f"/papi/login.{form}?"
+        asked = [target + urllib.parse.urlencode({"username": each, "password": WRONG}) for each in accounts]
+        assert same_refusals(raw_http.send(portal.base, "POST", each) for each in asked), form
+    for target in (santaba.ROOT + LIST, EVENTS):
+        headers = [[("Authorization", santaba.Basic(each, WRONG).header("GET", ""))] for each in accounts]
+        answers = [raw_http.send(portal.base, "GET", target, headers=each) for each in headers]
+        assert same_refusals(answers), target
+        assert b"403" in answers[0].body if target != EVENTS else answers[0].status == 401
+
+
+def test_foreign_tokens_and_keys_where_they_do_not_belong_are_like_unknown_ones(portal, foreigners):
+    """Cut, in the place of another kind, or revoked: like one that was never given out, in every dialect."""
+    gone = {kind: credentials.add(portal.annals, kind, FOREIGNER, f"gone {kind}") for kind in KINDS}
+    for credential in gone.values():
+        credentials.revoke(portal.annals, credential)
+    tokens = ["lmb_" + "0" * 40, "ak_" + "0" * 40, foreigners[LMV1].secret, foreigners[LMV1].access_id]
+    tokens += [foreigners[kind].secret[:-1] for kind in KINDS] + [credential.secret for credential in gone.values()]
+    in_santaba = [*tokens, foreigners[API_KEY].secret]
+    for version in VERSIONS:
+        answers = [Caller(portal.base, santaba.Bearer(each), version).ask() for each in in_santaba]
+        assert same_refusals(answers) and santaba.refusal(answers[0], version) == santaba.REFUSED
+    for name, start, values in (
+        ("Authorization", "Bearer ", tokens),
+        ("X-API-Key", "", [*tokens, foreigners[BEARER].secret]),
+        ("Cookie", "PHPSESSID=", [*tokens, *(credential.secret for credential in foreigners.values())]),
+    ):
+        sent = [raw_http.send(portal.base, "GET", EVENTS, headers=[(name, start + each)]) for each in values]
+        assert same_refusals(sent) and sent[0].status == 401, name
+    cookies = [raw_http.send(portal.base, "GET", "/papi/ping", headers=[("Cookie", f"PHPSESSID={each}")]) for each in tokens]
+    assert same_refusals(cookies) and cookies[0].json()["error_code"] == 3004
 
 
 @pytest.mark.parametrize("version", VERSIONS)

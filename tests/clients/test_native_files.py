@@ -215,6 +215,13 @@ def test_a_cursor_belongs_to_its_query_and_its_log(reader, long_file):
     for name in ("after", "at_least"):
         assert reader.problem(**{name: position}) == (400, "cursor-of-another-log"), name
     assert reader.problem(after=cursor) == (400, "bad-cursor")
+    # A live stream, which tells it before it begins, whoever remembered the token.
+    for token_of, wanted in ((position, "cursor-of-another-log"), (cursor, "bad-cursor"), ("x", "bad-cursor")):
+        for asked in ({"params": {"after": token_of}}, {"headers": {"Last-Event-ID": token_of}}):
+            headers = asked.get("headers", {}) | {"Accept": native.LIVE}
+            answer = reader.get(params=asked.get("params"), headers=headers)
+            told = native.problem_of(answer.status_code, answer.headers["content-type"], answer.json())
+            assert told == (400, wanted), asked
 
 
 def test_somebody_without_permission_sees_their_own_events_only(portal):

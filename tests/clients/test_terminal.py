@@ -142,6 +142,19 @@ def test_what_cannot_be_asked_is_refused_in_words(portal, new_annals):
     unserved.close()
 
 
+def test_a_tail_goes_on_only_after_a_token_of_its_own_log(portal, new_annals):
+    """Of another log, damaged or none at all: it is told, and nothing is printed."""
+    other = new_annals("other-log")
+    other.add_customer(CUSTOMER)
+    other.add_account(READER, CUSTOMER, PASSWORD, credentials.VIEW_AUDIT_LOG)
+    server = other.serve()
+    foreign = Native(server.base, credentials.add(other, credentials.BEARER, READER, "other")).position()
+    other.close()
+    for token, words in ((foreign, "another log"), (foreign[:-1], "damaged"), ("x", "damaged")):
+        refused = portal.annals.run("tail", "--after", token, status=1)
+        assert "--after" in refused.stderr and words in refused.stderr and not refused.stdout, refused.stderr
+
+
 class Tail:
     """A tail that runs until it is interrupted."""
 

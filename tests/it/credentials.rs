@@ -26,8 +26,9 @@ fn credentials_are_added_listed_rotated_and_revoked_and_secrets_shown_once() {
     let pair = home.run(&["credential", "add", ACCOUNT, "siem", "--kind", "lmv1"]).expect(0);
     assert_eq!(pair.stdout.lines().count(), 2);
     let (id, key) = (line(&pair, "access id"), line(&pair, "access key"));
-    let token =
-        home.run(&["credential", "add", ACCOUNT, "poller", "--kind", "bearer", "--expires", "90d"]).expect(0);
+    let token = home
+        .run(&["credential", "add", ACCOUNT, "nightly export", "--kind", "bearer", "--expires", "90d"])
+        .expect(0);
     let token = line(&token, "token");
     assert!(token.starts_with("lmb_"), "{token}");
     let api_key = home
@@ -54,14 +55,15 @@ fn credentials_are_added_listed_rotated_and_revoked_and_secrets_shown_once() {
     let rotated: serde_json::Value = serde_json::from_str(&rotated.stdout).unwrap();
     assert!(rotated["access_id"].is_string() && rotated["access_id"] != id.as_str(), "{rotated}");
     assert!(rotated["access_key"] != key.as_str());
-    let revoked = home.run(&["credential", "revoke", ACCOUNT, "poller"]).expect(0);
-    assert_eq!(revoked.stdout, format!("revoked credential poller of {ACCOUNT}"));
+    let revoked = home.run(&["credential", "revoke", ACCOUNT, "nightly export"]).expect(0);
+    assert_eq!(revoked.stdout, format!("revoked credential `nightly export` of {ACCOUNT}"));
 
     let listed = home.run(&["credential", "list", "--account", ACCOUNT, "--json"]).expect(0).stdout;
     let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
     let text = |one: &serde_json::Value, key: &str| one[key].as_str().unwrap().to_owned();
     let states: Vec<_> = listed.iter().map(|one| (text(one, "name"), text(one, "state"))).collect();
-    let expected = [("poller", "revoked"), ("script", "in use"), ("siem", "revoked"), ("siem", "in use")];
+    let expected =
+        [("nightly export", "revoked"), ("script", "in use"), ("siem", "revoked"), ("siem", "in use")];
     assert_eq!(states, expected.map(|(name, state)| (name.to_owned(), state.to_owned())));
     // The secrets were shown, and are nowhere: not in the list, not in the log, not in the database.
     let dump = home.run(&["log", "dump"]).expect(0).stdout;
@@ -78,11 +80,11 @@ fn credentials_are_added_listed_rotated_and_revoked_and_secrets_shown_once() {
 #[test]
 fn what_cannot_be_a_credential_is_refused_with_what_is_wrong() {
     let home = Home::new();
-    home.run(&["credential", "add", ACCOUNT, "poller", "--kind", "bearer"]).expect(0);
+    home.run(&["credential", "add", ACCOUNT, "nightly export", "--kind", "bearer"]).expect(0);
     for (arguments, code, told) in [
         (&["credential", "add", ACCOUNT, "new", "--kind", "basic"][..], 2, "api-key"),
         (&["credential", "add", ACCOUNT, "new"], 2, "--kind"),
-        (&["credential", "add", ACCOUNT, "POLLER", "--kind", "lmv1"], 1, "already has a credential `POLLER`"),
+        (&["credential", "add", ACCOUNT, "NIGHTLY EXPORT", "--kind", "lmv1"], 1, "already has a credential"),
         (&["credential", "add", "nobody", "new", "--kind", "lmv1"], 1, "there is no account `nobody`"),
         (
             &["credential", "add", ACCOUNT, "new", "--kind", "bearer", "--expires", "soon"],
@@ -90,6 +92,8 @@ fn what_cannot_be_a_credential_is_refused_with_what_is_wrong() {
             "`soon` is neither",
         ),
         (&["credential", "add", ACCOUNT, "new", "--kind", "bearer", "--expires", "0d"], 1, "expired already"),
+        (&["credential", "add", ACCOUNT, "new ", "--kind", "bearer"], 1, "begins or ends with a blank"),
+        (&["credential", "add", ACCOUNT, "new\nline", "--kind", "bearer"], 1, "a control character"),
         (&["credential", "revoke", ACCOUNT, "new"], 1, "has no credential `new`"),
         (&["credential", "rotate", ACCOUNT, "new"], 1, "has no credential `new`"),
     ] {

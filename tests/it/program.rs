@@ -169,7 +169,7 @@ fn the_demo_prints_curl_lines_that_work_and_removes_its_directory() {
     let said = demo.stdout();
     let lines: Vec<&str> =
         said.iter().map(|line| line.trim()).filter(|line| line.starts_with("curl ")).collect();
-    assert_eq!(lines.len(), 8, "{said:#?}");
+    assert_eq!(lines.len(), 10, "{said:#?}");
     let mut address = String::new();
     for line in lines {
         let line = line.replace("ADDRESS", &address);
@@ -186,6 +186,10 @@ fn the_demo_prints_curl_lines_that_work_and_removes_its_directory() {
                 answer.contains("\"audit_event_id\"")
             } else if line.contains("get_users_logged_on") {
                 answer.contains("\"username\"")
+            } else if line.contains("/santaba/") {
+                answer.starts_with("{\"status\":200,") && answer.matches("\"happenedOn\":").count() == 3
+            } else if line.contains("/v1/") {
+                answer.matches("\"action\":\"HOST_LOGON\"").count() == 3
             } else if line.contains("/readyz") {
                 answer.contains("\"ready\"")
             } else {
@@ -194,7 +198,7 @@ fn the_demo_prints_curl_lines_that_work_and_removes_its_directory() {
             good.then_some(answer)
         });
         // As the text above the lines says: an address is taken from an answer.
-        if line.contains("HOST_LOGON") {
+        if line.contains("action_types=HOST_LOGON") {
             let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
             answer["data"][0]["source_ip"].as_str().unwrap().clone_into(&mut address);
         }

@@ -61,20 +61,25 @@ async fn each_change_leaves_exactly_one_event(engine: Engine) {
     let (home, access) = Home::with_ada(engine).await;
     let by = Author::command_line();
     issued(&access, CredentialKind::Lmv1, "Poller").await;
-    let text = "The lmv1 credential Poller of ada@example.com was added.";
+    let text = "The lmv1 credential `Poller` of ada@example.com was added.";
     assert_eq!(changed(&access).await, event("CREDENTIAL_ADDED", "Poller", text));
 
     let end = home.clock.now() + TimeDelta::days(1);
     access.add_credential(ADA, CredentialKind::Bearer, "siem", Some(end), &by).await.unwrap();
-    let text = "The bearer credential siem of ada@example.com was added. It expires at 2026-03-02T12:00:00Z.";
+    let text =
+        "The bearer credential `siem` of ada@example.com was added. It expires at 2026-03-02T12:00:00Z.";
     assert_eq!(changed(&access).await, event("CREDENTIAL_ADDED", "siem", text));
 
     access.rotate_credential("ADA@example.com", "poller", &by).await.unwrap();
-    let text = "The lmv1 credential Poller of ada@example.com was rotated.";
+    let text = "The lmv1 credential `Poller` of ada@example.com was rotated.";
     assert_eq!(changed(&access).await, event("CREDENTIAL_ROTATED", "Poller", text));
 
+    issued(&access, CredentialKind::ApiKey, "nightly export").await;
+    let text = "The api-key credential `nightly export` of ada@example.com was added.";
+    assert_eq!(changed(&access).await, event("CREDENTIAL_ADDED", "nightly export", text));
+
     access.revoke_credential(ADA, "SIEM", &by).await.unwrap();
-    let text = "The bearer credential siem of ada@example.com was revoked.";
+    let text = "The bearer credential `siem` of ada@example.com was revoked.";
     assert_eq!(changed(&access).await, event("CREDENTIAL_REVOKED", "siem", text));
 }
 
@@ -98,7 +103,7 @@ async fn a_refused_change_leaves_nothing(engine: Engine) {
     let messages = [
         add("nobody", "new", None).await,
         add("bob", "new", None).await,
-        add(ADA, "two words", None).await,
+        add(ADA, "blank at its end ", None).await,
         add(ADA, "POLLER", None).await,
         add(ADA, "new", now).await,
         access.credentials(Some("nobody")).await.unwrap_err(),
@@ -115,7 +120,7 @@ async fn a_refused_change_leaves_nothing(engine: Engine) {
         [
             "there is no account `nobody`",
             "the account `bob` is already disabled",
-            "`two words` cannot be a name: it contains a blank",
+            "`blank at its end ` cannot be a name: it begins or ends with a blank",
             "`ada@example.com` already has a credential `POLLER`",
             "the credential `new` would have expired already",
             "there is no account `nobody`",

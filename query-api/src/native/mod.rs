@@ -51,7 +51,8 @@ use self::token::Token;
 use self::viewer::Viewer;
 use crate::guard::guarded;
 use crate::observe::{Answer, OK, UNKNOWN};
-use crate::router::App;
+use crate::request_target::MAX_TARGET_BYTES;
+use crate::router::{App, Refusal};
 use crate::state::ApiViews;
 
 /// How events, log lines and metrics call this dialect.
@@ -204,6 +205,15 @@ pub(crate) async fn answer(app: &App, views: &ApiViews, request: Request) -> Ans
     let work = reply(app, views, route, &head, given, id);
     let reply = guarded(limit, work).await;
     respond(route.operation, reply.unwrap_or_else(|interruption| Err(Problem::interrupted(interruption))))
+}
+
+/// Answers a request that is not looked at further.
+pub(crate) fn refuse(refusal: Refusal) -> Answer {
+    let problem = match refusal {
+        Refusal::TargetTooLong => Problem::target_too_long(MAX_TARGET_BYTES),
+        Refusal::NoViews => Problem::no_views(),
+    };
+    respond(UNKNOWN, Err(problem))
 }
 
 async fn reply(

@@ -22,7 +22,6 @@ use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{OpenApi, OpenApiBuilder, Ref, RefOr, Required};
 
-use super::authentication::COOKIE_NAME;
 use super::event::ShownEvent;
 use super::events::EventPage;
 use super::feed::FeedPage;
@@ -30,6 +29,7 @@ use super::logons::LogonList;
 use super::parameters::{Kind, MAX_PART_CHARACTERS, MAX_PARTS, MAX_VALUE_CHARACTERS, MAX_VALUES, Parameter};
 use super::problem::{self, Code, ProblemDocument};
 use super::{Function, ROUTES, Route};
+use crate::caller::COOKIE_NAME;
 
 const ABOUT: &str = "annals' own API. Names of parameters are exact, times have an offset, and every failure is a \
                      problem of RFC 9457 whose `code` is for programs. docs/api.md tells how to use it.";
@@ -41,6 +41,10 @@ const LIST_ABOUT: &str = "Without `after` a page of events by time; `next` leads
                           `can_view_audit_log` at a customer only one's own events there are seen.";
 
 const POSITION_ABOUT: &str = "How far the view was that the answer comes from; for `at-least` and `after`.";
+
+/// The one failure without a problem: the HTTP library answers it before it knows the path.
+const HEAD_ABOUT: &str =
+    "The head of the request is longer than 128 KiB, or has more than 100 headers. No body.";
 
 /// What the sign-in methods are called in the document.
 const SECURITY: [&str; 4] = ["bearer", "api_key", "password", "session"];
@@ -121,6 +125,7 @@ fn operation(route: &Route, components: &mut Components) -> Operation {
     for status in failures(route.function) {
         operation = operation.response(status.to_string(), failure(*status, components));
     }
+    operation = operation.response("431", ResponseBuilder::new().description(HEAD_ABOUT));
     let path_parameter = |about: &str| {
         let id = ObjectBuilder::new().schema_type(Type::String).format(Some(format("uuid")));
         let parameter = ParameterBuilder::new().name("id").parameter_in(ParameterIn::Path);
@@ -202,10 +207,10 @@ fn format(name: &str) -> SchemaFormat {
 /// The statuses of the failures of a function.
 fn failures(function: Function) -> &'static [u16] {
     match function {
-        Function::ListEvents => &[400, 401, 405, 409, 429, 500, 503],
-        Function::FindEvent => &[400, 401, 404, 405, 409, 500, 503],
-        Function::ListLogons => &[400, 401, 403, 405, 409, 500, 503],
-        Function::Describe => &[400, 405, 500, 503],
+        Function::ListEvents => &[400, 401, 405, 409, 414, 429, 500, 503],
+        Function::FindEvent => &[400, 401, 404, 405, 409, 414, 500, 503],
+        Function::ListLogons => &[400, 401, 403, 405, 409, 414, 500, 503],
+        Function::Describe => &[400, 405, 414, 500, 503],
     }
 }
 

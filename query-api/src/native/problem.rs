@@ -36,6 +36,7 @@ pub(super) enum Code {
     PermissionDenied,
     NotFound,
     MethodNotAllowed,
+    TargetTooLong,
     NotYet,
     TooManyStreams,
     Internal,
@@ -45,7 +46,7 @@ pub(super) enum Code {
 
 impl Code {
     /// Every code.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::UnknownParameter,
         Self::BadParameter,
         Self::BadCursor,
@@ -55,6 +56,7 @@ impl Code {
         Self::PermissionDenied,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::TargetTooLong,
         Self::NotYet,
         Self::TooManyStreams,
         Self::Internal,
@@ -99,6 +101,7 @@ impl Code {
             Self::MethodNotAllowed => {
                 ("method-not-allowed", S::METHOD_NOT_ALLOWED, "The method is not taken here")
             }
+            Self::TargetTooLong => ("target-too-long", S::URI_TOO_LONG, "The URL is too long"),
             Self::NotYet => ("not-yet", S::CONFLICT, "The view has not come so far yet"),
             Self::TooManyStreams => {
                 ("too-many-streams", S::TOO_MANY_REQUESTS, "Too many streams are open at once")
@@ -204,6 +207,16 @@ impl Problem {
     /// A method that is not taken.
     pub(super) fn method_not_allowed() -> Self {
         Self::new(Code::MethodNotAllowed, "this path takes GET and HEAD only")
+    }
+
+    /// A URL above the limit.
+    pub(super) fn target_too_long(limit: usize) -> Self {
+        Self::new(Code::TargetTooLong, format!("the URL is longer than {limit} bytes"))
+    }
+
+    /// There is nothing to read yet.
+    pub(super) fn no_views() -> Self {
+        Self::new(Code::Unavailable, "no projector has made the views yet; try again")
     }
 
     /// The view is behind a token by so many events.

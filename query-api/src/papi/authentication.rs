@@ -3,14 +3,30 @@
 //! Credentials decide when both are there; wrong ones are a failed login even beside a good cookie. Good ones are a
 //! login, on every function ("implicit login"), and every login gives a new cookie.
 
-use annals_access::{Access, Principal, SignInError};
+use annals_access::{Access, Client, Principal, SignInError};
+use axum::extract::Request;
 use axum::http::HeaderValue;
 
 use super::DIALECT;
-use super::caller::{COOKIE_NAME, Caller};
 use super::errors::PapiError;
 use super::failures;
 use super::parameters::Parameters;
+use crate::caller::{self, COOKIE_NAME};
+
+/// What a request says about its caller beside the parameters. No `Debug`: cookies are secrets.
+pub(super) struct Caller {
+    /// From where, for audit events.
+    pub(super) client: Client,
+    /// Values of the cookie, in their order.
+    pub(super) cookies: Vec<String>,
+}
+
+impl Caller {
+    pub(super) fn of(request: &Request) -> Self {
+        let headers = request.headers();
+        Self { client: caller::client(headers, request.extensions()), cookies: caller::cookies(headers) }
+    }
+}
 
 /// Somebody known.
 pub(super) struct Signed {
@@ -70,14 +86,11 @@ pub(super) async fn authenticate(
 
 /// The sign-in that a cookie of the caller names.
 pub(super) async fn resume(access: &Access, caller: &Caller) -> Result<Option<Principal>, PapiError> {
-    for cookie in &caller.cookies {
-        match access.resume(cookie).await {
-            Ok(principal) => return Ok(Some(principal)),
-            Err(SignInError::Refused) => {}
-            Err(error) => return Err(failures::sign_in(&error)),
-        }
+    match caller::resume(access, &caller.cookies).await {
+        Ok(principal) => Ok(Some(principal)),
+        Err(SignInError::Refused) => Ok(None),
+        Err(error) => Err(failures::sign_in(&error)),
     }
-    Ok(None)
 }
 
 async fn sign_in(

@@ -126,6 +126,13 @@ impl PapiError {
         Self::worded(ErrorCode::InvalidParameter, 405, &format!("this function takes {allowed} only"))
     }
 
+    /// A URL above the limit. Nothing says any more what the rest of it asked for.
+    #[must_use]
+    pub fn target_too_long(limit: usize) -> Self {
+        let text = format!("the URL is longer than {limit} bytes; send parameters in a form body");
+        Self::worded(ErrorCode::InvalidParameter, 414, &text)
+    }
+
     /// The store cannot be reached, or too many requests wait.
     #[must_use]
     pub fn unavailable() -> Self {
@@ -217,6 +224,7 @@ mod tests {
         assert!(ok.iter().all(|error| error.status() == 200));
         assert_eq!(PapiError::unknown_function("x").status(), 404);
         assert_eq!(PapiError::method_not_allowed("GET, POST").status(), 405);
+        assert_eq!(PapiError::target_too_long(9).status(), 414);
         assert_eq!(PapiError::unavailable().status(), 503);
         assert_eq!(PapiError::timed_out().status(), 503);
         assert_eq!(PapiError::internal().status(), 500);

@@ -1,7 +1,7 @@
 //! Lastline's portal API ("papi"): `/papi/<module>/<function>[.json|.xml]`.
 //!
 //! Reading order: this file (the route table, and the way of one request), [`path`] and [`parameters`] (what was
-//! asked), `caller` and `authentication` (by whom), `system`, `auditlog` and `session` (the functions by module),
+//! asked), `authentication` (by whom), `system`, `auditlog` and `session` (the functions by module),
 //! [`envelope`], [`errors`], [`xml`] and [`time`] (how it is answered).
 //!
 //! The table [`ROUTES`] is the only list of functions: requests are routed by it, permissions are checked by it, and
@@ -16,7 +16,6 @@ pub mod xml;
 
 mod auditlog;
 mod authentication;
-mod caller;
 mod failures;
 mod session;
 mod system;
@@ -32,10 +31,10 @@ use percent_encoding::percent_decode_str;
 use crate::body::{self, BodyError};
 use crate::guard::{Interruption, guarded};
 use crate::observe::{Answer, OK, UNKNOWN};
-use crate::router::App;
+use crate::request_target::MAX_TARGET_BYTES;
+use crate::router::{App, Refusal};
 use crate::state::ApiViews;
-use authentication::CookieChange;
-use caller::Caller;
+use authentication::{Caller, CookieChange};
 use envelope::{Data, Format};
 use errors::PapiError;
 use parameters::{MAX_BODY_BYTES, Parameters};
@@ -177,6 +176,16 @@ pub(crate) async fn answer(app: &App, views: &ApiViews, request: Request) -> Ans
 fn find(path: &PapiPath) -> Result<&'static Route, PapiError> {
     let name = path.full_name();
     ROUTES.iter().find(|route| route.name == name).ok_or_else(|| PapiError::unknown_function(&name))
+}
+
+/// Answers a request that is not looked at further.
+pub(crate) fn refuse(app: &App, request: &Request, refusal: Refusal) -> Answer {
+    let format = PapiPath::parse(request.uri().path()).map_or(Format::Json, |path| path.format);
+    let error = match refusal {
+        Refusal::TargetTooLong => PapiError::target_too_long(MAX_TARGET_BYTES),
+        Refusal::NoViews => PapiError::unavailable(),
+    };
+    respond(app, format, UNKNOWN, error.into())
 }
 
 fn interrupted(interruption: Interruption) -> PapiError {

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-const LIMIT: usize = 64 * 1024;
+const LIMIT: usize = 128 * 1024;
 
 fn passed(pieces: &[&[u8]]) -> Vec<u8> {
     let mut rewriter = Rewriter::new(LIMIT);
@@ -98,6 +98,45 @@ fn what_is_typed_is_encoded_and_nothing_else() {
         let shown = String::from_utf8_lossy(typed);
         assert_eq!(String::from_utf8_lossy(&encoded(typed)), String::from_utf8_lossy(expected), "{shown}");
     }
+}
+
+#[test]
+fn a_target_that_is_too_long_is_cut_and_still_too_long() {
+    for letter in ["x", "<", "\u{fc}", "\u{540d}", "\u{1f600}"] {
+        for start in ["/", "/a?", "http://x/a?"] {
+            let long = format!("{start}{}", letter.repeat(MAX_TARGET_BYTES));
+            let cut = encoded(long.as_bytes());
+            let uri: Uri = std::str::from_utf8(&cut).unwrap().parse().unwrap();
+            assert!(
+                is_too_long(&uri) && cut.len() <= MAX_TARGET_BYTES + 12,
+                "{start} {letter}: {}",
+                cut.len()
+            );
+        }
+    }
+    let longest = format!("/?{}", "x".repeat(MAX_TARGET_BYTES - 2));
+    assert_eq!(encoded(longest.as_bytes()), longest.as_bytes());
+    assert!(!is_too_long(&longest.parse().unwrap()));
+    assert!(is_too_long(&(longest + "x").parse().unwrap()));
+}
+
+#[test]
+fn what_stands_around_a_cut_target_stays_and_an_endless_one_is_left_to_the_library() {
+    let long = format!("/?{}", "x".repeat(10 * MAX_TARGET_BYTES));
+    let out = passed(&[&request(long.as_bytes()), &request(b"/?<")]);
+    let (head, rest) = (&out[..4], &out[5 + MAX_TARGET_BYTES..]);
+    assert_eq!(head, b"GET ");
+    assert_eq!(rest, [b" HTTP/1.1\r\nHost: x\r\n\r\n", &request(b"/?%3C")[..]].concat());
+
+    let mut rewriter = Rewriter::new(2 * LIMIT);
+    let mut out = Vec::new();
+    rewriter.pass(b"GET /", &mut out);
+    let piece = [b'x'; PIECE_BYTES];
+    for _ in 0..=(MAX_TARGET_BYTES + MAX_CUT_BYTES) / PIECE_BYTES {
+        assert!(out.len() <= MAX_TARGET_BYTES + 5 + PIECE_BYTES);
+        rewriter.pass(&piece, &mut out);
+    }
+    assert_eq!(rewriter.place, Place::Stopped);
 }
 
 /// Whether the request after this one is still looked at.

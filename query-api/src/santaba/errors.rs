@@ -2,7 +2,7 @@
 //!
 //! Version 1 answers nearly always with HTTP 200, and its own code stands in the body. Versions 2 and 3 answer with a
 //! status, and a code of 1,000 more. Where LogicMonitor's list of codes lacks a status, the general one of its class
-//! stands for it: 1400 for 405, 1500 for 503.
+//! stands for it: 1400 for 405 and 414, 1500 for 503.
 
 use thiserror::Error;
 
@@ -28,6 +28,8 @@ pub enum Failure {
     Invalid,
     /// A body above the limit.
     TooLarge,
+    /// A URL above the limit.
+    TargetTooLong,
     /// More requests than the customer has.
     RateLimited,
     /// The server cannot answer now.
@@ -49,7 +51,7 @@ pub struct Told {
 
 impl Failure {
     /// Every failure.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Authentication,
         Self::Forbidden,
         Self::NoSuchRecord,
@@ -57,6 +59,7 @@ impl Failure {
         Self::Method,
         Self::Invalid,
         Self::TooLarge,
+        Self::TargetTooLong,
         Self::RateLimited,
         Self::Unavailable,
         Self::TimedOut,
@@ -73,7 +76,7 @@ impl Failure {
         Told { status, code }
     }
 
-    /// HTTP 200, but for four: 429 because clients wait only when they see it, 404 and 405 because they are about the
+    /// HTTP 200, but for five: 429 because clients wait only when they see it, 404, 405 and 414 because they are about the
     /// address and not about the call, and 503, which the vendor's own server gives in every version during upgrades.
     const fn told_by_version_1(self) -> (u16, u16) {
         match self {
@@ -83,6 +86,7 @@ impl Failure {
             Self::NoSuchResource => (404, 1069),
             Self::Method => (405, 1007),
             Self::Invalid | Self::TooLarge => (200, 1007),
+            Self::TargetTooLong => (414, 1007),
             Self::RateLimited => (429, 1429),
             Self::Unavailable => (503, 1001),
             Self::TimedOut => (503, 1101),
@@ -98,6 +102,7 @@ impl Failure {
             Self::Method => (405, 1400),
             Self::Invalid => (400, 1400),
             Self::TooLarge => (413, 1413),
+            Self::TargetTooLong => (414, 1400),
             Self::RateLimited => (429, 1429),
             Self::Unavailable | Self::TimedOut => (503, 1500),
             Self::Internal => (500, 1500),
@@ -115,6 +120,7 @@ impl Failure {
             Self::Method => "method not allowed",
             Self::Invalid => "invalid",
             Self::TooLarge => "too large",
+            Self::TargetTooLong => "URL too long",
             Self::RateLimited => "rate limited",
             Self::Unavailable => "unavailable",
             Self::TimedOut => "timed out",
@@ -180,6 +186,12 @@ impl SantabaError {
         Self::new(Failure::TooLarge, &format!("the body is longer than {limit} bytes"))
     }
 
+    /// A URL above the limit.
+    #[must_use]
+    pub fn target_too_long(limit: usize) -> Self {
+        Self::new(Failure::TargetTooLong, &format!("the URL is longer than {limit} bytes"))
+    }
+
     /// More requests than the customer has.
     #[must_use]
     pub fn rate_limited() -> Self {
@@ -240,6 +252,7 @@ mod tests {
             (Failure::Method, (405, 1007), (405, 1400)),
             (Failure::Invalid, (200, 1007), (400, 1400)),
             (Failure::TooLarge, (200, 1007), (413, 1413)),
+            (Failure::TargetTooLong, (414, 1007), (414, 1400)),
             (Failure::RateLimited, (429, 1429), (429, 1429)),
             (Failure::Unavailable, (503, 1001), (503, 1500)),
             (Failure::TimedOut, (503, 1101), (503, 1500)),

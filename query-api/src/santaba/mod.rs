@@ -21,19 +21,19 @@ mod failures;
 mod path;
 mod rate;
 
-use std::net::SocketAddr;
-
 use annals_access::{Client, Principal};
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT, WWW_AUTHENTICATE};
+use axum::extract::Request;
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 
 use crate::body::{self, BodyError};
+use crate::caller;
 use crate::guard::{Interruption, guarded};
 use crate::observe::{Answer, OK, UNKNOWN};
-use crate::router::App;
+use crate::request_target::MAX_TARGET_BYTES;
+use crate::router::{App, Refusal};
 use crate::state::ApiViews;
 use envelope::Data;
 use errors::SantabaError;
@@ -137,6 +137,17 @@ pub(crate) async fn answer(app: &App, views: &ApiViews, request: Request) -> Ans
     respond(route.name, reply.unwrap_or_else(|interruption| Err(interrupted(interruption))))
 }
 
+/// Answers a request that is not looked at further.
+pub(crate) fn refuse(app: &App, request: &Request, refusal: Refusal) -> Answer {
+    // What names a version stands in the header, or in what is left of a query that was cut.
+    let version = Version::of(request.headers(), request.uri().query()).unwrap_or(Version::V3);
+    let error = match refusal {
+        Refusal::TargetTooLong => SantabaError::target_too_long(MAX_TARGET_BYTES),
+        Refusal::NoViews => SantabaError::unavailable(),
+    };
+    respond(version, &Rate::new(app.state.settings.rate_limit), UNKNOWN, Err(error))
+}
+
 fn interrupted(interruption: Interruption) -> SantabaError {
     match interruption {
         Interruption::TimedOut => SantabaError::timed_out(),
@@ -158,8 +169,8 @@ async fn reply(
     rate: &Rate,
     request: Request,
 ) -> Result<Data, SantabaError> {
-    let client = &client_of(&request);
     let (head, body) = request.into_parts();
+    let client = &caller::client(&head.headers, &head.extensions);
     let body = read_body(body).await?;
     // After the body: whoever sends it slowly holds nobody else up. The semaphore is never closed.
     let _permit = app.permits.acquire().await.ok();
@@ -178,14 +189,6 @@ async fn reply(
         Resource::Entries => accesslogs::list(&call).await,
         Resource::Entry(id) => accesslogs::entry(&call, id).await,
     }
-}
-
-/// From where a request comes, for audit events.
-fn client_of(request: &Request) -> Client {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let user_agent = request.headers().get(USER_AGENT);
-    let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()));
-    Client::new(peer.map(|ConnectInfo(peer)| peer.ip()), user_agent.as_deref())
 }
 
 async fn read_body(body: Body) -> Result<Vec<u8>, SantabaError> {
@@ -269,14 +272,5 @@ mod tests {
     fn an_interruption_is_a_failure_of_the_server() {
         assert_eq!(interrupted(Interruption::TimedOut).failure(), Failure::TimedOut);
         assert_eq!(interrupted(Interruption::Panicked).failure(), Failure::Internal);
-    }
-
-    #[test]
-    fn address_and_program_are_taken_from_the_connection_and_its_head() {
-        let mut request = Request::new(Body::empty());
-        assert_eq!(client_of(&request), Client::local());
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 80))));
-        request.headers_mut().insert(USER_AGENT, HeaderValue::from_bytes(b"curl \xff").unwrap());
-        assert_eq!(client_of(&request), Client::new("127.0.0.1".parse().ok(), Some("curl \u{FFFD}")));
     }
 }

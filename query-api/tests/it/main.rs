@@ -12,6 +12,7 @@ mod markup;
 mod native;
 mod operations;
 mod raw_targets;
+mod refusals;
 mod routing;
 mod santaba;
 mod serving;

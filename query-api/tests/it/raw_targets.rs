@@ -15,7 +15,7 @@ suite!(
     raw_bytes_after_a_body_are_encoded_and_the_body_is_not,
     a_raw_value_means_the_same_as_an_encoded_one,
     a_target_that_comes_byte_by_byte_gets_the_envelope,
-    after_a_chunked_body_raw_bytes_are_refused_but_encoded_ones_are_not,
+    after_a_chunked_body_raw_bytes_and_long_urls_get_the_bare_refusals_of_the_library,
 );
 
 const ADA: &str = "ada@acme.example";
@@ -163,17 +163,20 @@ async fn a_target_that_comes_byte_by_byte_gets_the_envelope(engine: Engine) {
     kept.expect(json!("pong")).await;
 }
 
-async fn after_a_chunked_body_raw_bytes_are_refused_but_encoded_ones_are_not(engine: Engine) {
+async fn after_a_chunked_body_raw_bytes_and_long_urls_get_the_bare_refusals_of_the_library(engine: Engine) {
     let (world, cookie) = world(engine).await;
     let chunked = format!(
         "POST /papi/ping?< HTTP/1.1\r\nHost: x\r\nCookie: PHPSESSID={cookie}\r\n\
          Transfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\n\r\n"
     );
-    let mut kept = Kept::open(&world).await;
-    kept.send(chunked.as_bytes()).await;
-    kept.expect(json!("pong")).await;
-    kept.send(&get(b"/papi/ping?%3C", &cookie)).await;
-    kept.expect(json!("pong")).await;
-    kept.send(&get(b"/papi/ping?<", &cookie)).await;
-    assert_eq!(kept.answer().await, (400, Vec::new()));
+    let long = format!("/papi/ping?{}", "a".repeat(70_000));
+    for (refused, status) in [("/papi/ping?<", 400), (long.as_str(), 414)] {
+        let mut kept = Kept::open(&world).await;
+        kept.send(chunked.as_bytes()).await;
+        kept.expect(json!("pong")).await;
+        kept.send(&get(b"/papi/ping?%3C", &cookie)).await;
+        kept.expect(json!("pong")).await;
+        kept.send(&get(refused.as_bytes(), &cookie)).await;
+        assert_eq!(kept.answer().await, (status, Vec::new()));
+    }
 }
