@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
 use crate::backoff::Backoff;
+use crate::bulk::{self, Bulk};
 use crate::error::chain;
 use crate::folder::{self, Batch, Folder};
 use crate::rebuild;
@@ -35,6 +36,9 @@ const DECODED_AHEAD: usize = 1;
 
 /// Without records for this long, the memory that catching up needed is given back.
 const SETTLE_AFTER: Duration = Duration::from_secs(2);
+
+/// How often a projector that reads nothing looks whether the generation came near the end by the work of others.
+const BULK_LOOK: Duration = Duration::from_secs(5);
 
 /// Work of the database that takes longer is told: the largest batch takes seconds.
 const SLOW: Duration = Duration::from_secs(15);
@@ -167,8 +171,20 @@ impl<V: View> Projector<V> {
         tokio::pin!(settle);
         let mut settled = false;
         let mut folded: HashMap<Partition, u64> = HashMap::new();
+        let mut bulk = Bulk::begin::<V>(&*self.engine.bus, &**store, bulk::WORTH_IT_RECORDS).await?;
+        let mut bulk_look = tokio::time::interval(BULK_LOOK);
         self.report.begun();
         loop {
+            if let Some(begun) = &mut bulk
+                && begun.is_over(&**store).await?
+            {
+                tokio::select! {
+                    // They are made at the next start.
+                    () = self.stop.wait() => return Ok(Exit::Stopped),
+                    made = begun.end::<V>(&**store) => made?,
+                }
+                bulk = None;
+            }
             tokio::select! {
                 biased;
                 () = self.stop.wait() => return Ok(Exit::Stopped),
@@ -196,6 +212,7 @@ impl<V: View> Projector<V> {
                         return Ok(Exit::Switched);
                     }
                 }
+                _ = bulk_look.tick(), if bulk.is_some() => {}
                 () = &mut settle, if !settled => {
                     store.settle().await?;
                     self.report.set(State::Running);

@@ -4,7 +4,7 @@
 //! stderr; the test outside then kills the process with signal 9. In a release build the call is empty.
 
 /// Every point that the crash test visits. A test holds that each is reached.
-pub const POINTS: [&str; 14] = [
+pub const POINTS: [&str; 16] = [
     "append:before-commit",
     "append:after-commit",
     "import:before-known-ids",
@@ -13,6 +13,8 @@ pub const POINTS: [&str; 14] = [
     "projector:after-positions",
     "projector:before-commit",
     "projector:after-commit",
+    "indexes:aside",
+    "indexes:before-making",
     "rebuild:before-switch",
     "rebuild:after-switch",
     "copy:before-note",

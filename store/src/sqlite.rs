@@ -18,8 +18,8 @@ use crate::error::Context;
 use crate::sql::{Connection, Pool, sqlite_arguments as arguments};
 use crate::table::{Column, ColumnKind, OnConflict, Rows, Table, Value};
 use crate::view_store::{
-    Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, keep_dead_letters,
-    stored_dead_letters, stored_positions,
+    Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, are_aside, keep_dead_letters,
+    put_aside, stored_dead_letters, stored_positions, take_aside,
 };
 use crate::{Place, Result, StoreError, address};
 
@@ -131,6 +131,7 @@ pub async fn data_version(connection: &mut SqliteConnection, place: impl Into<Pl
 pub struct SqliteViewStore {
     path: PathBuf,
     writer: SqlitePool,
+    tables: Vec<&'static Table>,
     caches: Mutex<HashMap<&'static str, Cache>>,
 }
 
@@ -158,7 +159,7 @@ impl SqliteViewStore {
         make_private(path)?;
         // One connection: a generation has one writer at a time, and a second would only wait for it.
         let writer = pool(path, options, 1).await?;
-        let store = Self { path: path.to_owned(), writer, caches: Mutex::default() };
+        let store = Self { path: path.to_owned(), writer, tables: tables.to_vec(), caches: Mutex::default() };
         store.lay_out(tables).await?;
         Ok(store)
     }
@@ -285,6 +286,46 @@ impl ViewStore for SqliteViewStore {
             .await
             .during(&self.path, "count dead letters")?;
         Ok(count.unsigned_abs())
+    }
+
+    async fn put_indexes_aside(&self) -> Result<bool> {
+        let mut fence = self.fence().await?;
+        let aside = put_aside(fence.connection(), &Place::from(&self.path), &self.tables).await?;
+        fence.commit().await?;
+        Ok(aside)
+    }
+
+    async fn are_indexes_aside(&self) -> Result<bool> {
+        are_aside(&Pool::Sqlite(self.writer.clone()), &Place::from(&self.path)).await
+    }
+
+    async fn make_indexes(&self) -> Result<()> {
+        const DOING: &str = "make its indexes";
+        if !self.are_indexes_aside().await? {
+            return Ok(());
+        }
+        let mut connection = self.writer.acquire().await.during(&self.path, DOING)?;
+        // What is sorted may be larger than memory. The setting cannot be changed within a transaction.
+        for (setting, work) in [("FILE", true), ("MEMORY", false)] {
+            sqlx::query(AssertSqlSafe(format!("PRAGMA temp_store = {setting}")))
+                .execute(&mut *connection)
+                .await
+                .during(&self.path, DOING)?;
+            if work {
+                let mut tx = sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE")
+                    .await
+                    .during(&self.path, DOING)?;
+                take_aside(Connection::Sqlite(&mut tx), &Place::from(&self.path)).await?;
+                for statement in self.tables.iter().flat_map(|table| table.index_ddl()) {
+                    sqlx::query(AssertSqlSafe(statement))
+                        .execute(&mut *tx)
+                        .await
+                        .during(&self.path, DOING)?;
+                }
+                tx.commit().await.during(&self.path, DOING)?;
+            }
+        }
+        Ok(())
     }
 
     async fn settle(&self) -> Result<()> {

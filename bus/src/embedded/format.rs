@@ -79,7 +79,7 @@ fn get(bytes: &mut Bytes, offset: u64) -> Option<StoredRecord> {
     let count = bytes.try_get_u16_le().ok()?;
     let mut headers = Vec::with_capacity(usize::from(count));
     for _ in 0..count {
-        let name = String::from_utf8(get_bytes(bytes)?.to_vec()).ok()?;
+        let name = std::str::from_utf8(&get_bytes(bytes)?).ok()?.into();
         headers.push((name, get_bytes(bytes)?));
     }
     Some(StoredRecord { offset, recorded_at, key, value, headers })

@@ -1,10 +1,12 @@
 //! One generation of one view in its own schema.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgPool;
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -14,8 +16,8 @@ use crate::error::Context;
 use crate::sql::{Connection, Pool};
 use crate::table::{OnConflict, Rows, Table};
 use crate::view_store::{
-    Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, keep_dead_letters,
-    stored_dead_letters, stored_positions,
+    Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, are_aside, keep_dead_letters,
+    put_aside, stored_dead_letters, stored_positions, take_aside,
 };
 use crate::{Place, Result, StoreError};
 
@@ -30,6 +32,14 @@ pub(super) const CONNECTIONS: u32 = LANES as u32 + 2;
 /// How long a fence may stand between two statements: a rebuild folds the rest of the log meanwhile.
 const FENCE_IDLE: &str = "SET LOCAL idle_in_transaction_session_timeout = '10min'";
 
+/// How long making indexes may take: a server that is gone without a word is noticed then. Hundreds of millions of rows
+/// need less.
+const INDEXES_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+
+/// How indexes are made: without a limit for one, sorted in memory where it is enough for them, after those who do the same.
+const MAKING_INDEXES: &str =
+    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL maintenance_work_mem = '256MB'";
+
 /// How a batch begins. A view is a cache: after a crash of the server, its rows and positions go back together.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 
@@ -37,12 +47,13 @@ const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 pub struct PostgresViewStore {
     pool: PgPool,
     place: Place,
+    tables: Vec<&'static Table>,
     caches: Mutex<HashMap<&'static str, Cache>>,
 }
 
 impl PostgresViewStore {
-    pub(super) fn new(pool: PgPool, place: Place) -> Self {
-        Self { pool, place, caches: Mutex::default() }
+    pub(super) fn new(pool: PgPool, place: Place, tables: &[&'static Table]) -> Self {
+        Self { pool, place, tables: tables.to_vec(), caches: Mutex::default() }
     }
 
     async fn transaction(&self) -> Result<PostgresViewTransaction> {
@@ -129,6 +140,39 @@ impl ViewStore for PostgresViewStore {
         let count: i64 =
             answered(count.fetch_one(&self.pool)).await.during(&self.place, "count dead letters")?;
         Ok(count.unsigned_abs())
+    }
+
+    async fn put_indexes_aside(&self) -> Result<bool> {
+        let mut fence = self.fence().await?;
+        let aside = put_aside(fence.connection(), &self.place, &self.tables).await?;
+        fence.commit().await?;
+        Ok(aside)
+    }
+
+    async fn are_indexes_aside(&self) -> Result<bool> {
+        are_aside(&Pool::Postgres(self.pool.clone()), &self.place).await
+    }
+
+    async fn make_indexes(&self) -> Result<()> {
+        const DOING: &str = "make its indexes";
+        let mut tx = self.transaction().await?;
+        let work = async {
+            sqlx::raw_sql(MAKING_INDEXES).execute(&mut *tx.tx).await.during(&self.place, DOING)?;
+            if !take_aside(Connection::Postgres(&mut tx.tx), &self.place).await? {
+                return Ok(());
+            }
+            // The planner would only learn within minutes what is in the tables.
+            let analyze = self.tables.iter().map(|table| format!("ANALYZE {}", table.name));
+            for statement in self.tables.iter().flat_map(|table| table.index_ddl()).chain(analyze) {
+                sqlx::query(AssertSqlSafe(statement))
+                    .execute(&mut *tx.tx)
+                    .await
+                    .during(&self.place, DOING)?;
+            }
+            tx.tx.commit().await.during(&self.place, DOING)
+        };
+        let late = |_| StoreError::database(&self.place, DOING, sqlx::Error::Io(ErrorKind::TimedOut.into()));
+        tokio::time::timeout(INDEXES_TIMEOUT, work).await.map_err(late)?
     }
 
     async fn settle(&self) -> Result<()> {
