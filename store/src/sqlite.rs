@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use foldhash::quality::RandomState;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -13,7 +14,7 @@ use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::dictionary::{Cache, Key};
+use crate::dictionary::{Caches, Key, Wanted};
 use crate::error::Context;
 use crate::sql::{Connection, Pool, sqlite_arguments as arguments};
 use crate::table::{Column, ColumnKind, OnConflict, Rows, Table, Value};
@@ -132,7 +133,7 @@ pub struct SqliteViewStore {
     path: PathBuf,
     writer: SqlitePool,
     tables: Vec<&'static Table>,
-    caches: Mutex<HashMap<&'static str, Cache>>,
+    caches: Mutex<Caches>,
 }
 
 const LAYOUT: [&str; 4] = [
@@ -249,31 +250,21 @@ impl ViewStore for SqliteViewStore {
         1
     }
 
-    async fn resolve(&self, dictionary: &'static Table, keys: &[Key]) -> Result<Vec<i64>> {
+    async fn resolve_all(&self, keys: &[(&'static Table, &[Key])]) -> Result<Vec<Vec<i64>>> {
+        const DOING: &str = "fill a dictionary";
         let mut caches = self.caches.lock().await;
-        let cache = caches.entry(dictionary.name).or_default();
-        let unknown = cache.unknown(keys);
-        let mut found: HashMap<Key, i64> = HashMap::new();
-        if !unknown.is_empty() {
-            let mut tx =
-                self.writer.begin_with("BEGIN IMMEDIATE").await.during(&self.path, "fill a dictionary")?;
-            let width = dictionary.written_columns().count();
-            for chunk in unknown.chunks(MAX_BOUND_VALUES / width) {
-                fill_dictionary(&mut tx, dictionary, chunk, &mut found)
-                    .await
-                    .during(&self.path, "fill a dictionary")?;
+        let mut wanted = caches.look_up(keys);
+        if wanted.iter().any(|wanted| !wanted.unknown.is_empty()) {
+            let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.during(&self.path, DOING)?;
+            for Wanted { dictionary, unknown, found, .. } in &mut wanted {
+                let width = dictionary.written_columns().count();
+                for chunk in unknown.chunks(MAX_BOUND_VALUES / width) {
+                    fill_dictionary(&mut tx, dictionary, chunk, found).await.during(&self.path, DOING)?;
+                }
             }
-            tx.commit().await.during(&self.path, "fill a dictionary")?;
+            tx.commit().await.during(&self.path, DOING)?;
         }
-        let ids = keys
-            .iter()
-            .map(|key| found.get(key).copied().or_else(|| cache.get(key)))
-            .collect::<Option<Vec<i64>>>()
-            .ok_or_else(|| StoreError::Damaged((&self.path).into()))?;
-        for (key, id) in found {
-            cache.insert(key, id);
-        }
-        Ok(ids)
+        caches.complete(wanted).ok_or_else(|| StoreError::Damaged((&self.path).into()))
     }
 
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>> {
@@ -329,7 +320,7 @@ impl ViewStore for SqliteViewStore {
     }
 
     async fn settle(&self) -> Result<()> {
-        self.caches.lock().await.values_mut().for_each(Cache::clear);
+        self.caches.lock().await.clear();
         sqlx::query("PRAGMA shrink_memory")
             .execute(&self.writer)
             .await
@@ -422,7 +413,7 @@ async fn fill_dictionary(
     connection: &mut SqliteConnection,
     dictionary: &'static Table,
     keys: &[&Key],
-    found: &mut HashMap<Key, i64>,
+    found: &mut HashMap<Key, i64, RandomState>,
 ) -> Result<(), sqlx::Error> {
     let insert = dictionary.sqlite_insert(keys.len(), OnConflict::Keep);
     let values = || arguments(keys.iter().flat_map(|key| key.iter()));

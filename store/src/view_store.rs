@@ -101,7 +101,14 @@ pub trait ViewStore: Send + Sync {
 
     /// Resolves dictionary keys to surrogate ids, adding those that are new. Not part of any batch's transaction:
     /// dictionaries are append-only and shared.
-    async fn resolve(&self, dictionary: &'static Table, keys: &[dictionary::Key]) -> Result<Vec<i64>>;
+    async fn resolve(&self, dictionary: &'static Table, keys: &[dictionary::Key]) -> Result<Vec<i64>> {
+        let ids = self.resolve_all(&[(dictionary, keys)]).await?;
+        Ok(ids.into_iter().flatten().collect())
+    }
+
+    /// Resolves keys of several dictionaries, as [`resolve`](Self::resolve) does; new ones of all of them become durable
+    /// together. Every caller names dictionaries in the same order.
+    async fn resolve_all(&self, keys: &[(&'static Table, &[dictionary::Key])]) -> Result<Vec<Vec<i64>>>;
 
     /// Dead letters in log order, at most `limit`.
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>>;

@@ -102,7 +102,8 @@ mod tests {
 
     fn any_record() -> impl Strategy<Value = Record> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
-        (prop::option::of(bytes()), bytes(), prop::collection::vec((".{0,5}", bytes()), 0..3))
+        let header = (".{0,5}", bytes()).prop_map(|(name, value)| (name.into(), value));
+        (prop::option::of(bytes()), bytes(), prop::collection::vec(header, 0..3))
             .prop_map(|(key, value, headers)| Record { key, value, headers, recorded_at: None })
     }
 

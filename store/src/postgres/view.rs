@@ -1,6 +1,5 @@
 //! One generation of one view in its own schema.
 
-use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::{answered, close, write};
-use crate::dictionary::{Cache, Key};
+use crate::dictionary::{Caches, Key};
 use crate::error::Context;
 use crate::sql::{Connection, Pool};
 use crate::table::{OnConflict, Rows, Table};
@@ -48,7 +47,7 @@ pub struct PostgresViewStore {
     pool: PgPool,
     place: Place,
     tables: Vec<&'static Table>,
-    caches: Mutex<HashMap<&'static str, Cache>>,
+    caches: Mutex<Caches>,
 }
 
 impl PostgresViewStore {
@@ -110,25 +109,13 @@ impl ViewStore for PostgresViewStore {
         LANES
     }
 
-    async fn resolve(&self, dictionary: &'static Table, keys: &[Key]) -> Result<Vec<i64>> {
+    async fn resolve_all(&self, keys: &[(&'static Table, &[Key])]) -> Result<Vec<Vec<i64>>> {
         let mut caches = self.caches.lock().await;
-        let cache = caches.entry(dictionary.name).or_default();
-        let unknown = cache.unknown(keys);
-        let mut found: HashMap<Key, i64> = HashMap::new();
-        if !unknown.is_empty() {
-            answered(write::dictionary_ids(&self.pool, dictionary, &unknown, &mut found))
-                .await
-                .during(&self.place, "fill a dictionary")?;
-        }
-        let ids = keys
-            .iter()
-            .map(|key| found.get(key).copied().or_else(|| cache.get(key)))
-            .collect::<Option<Vec<i64>>>()
-            .ok_or_else(|| StoreError::Damaged(self.place.clone()))?;
-        for (key, id) in found {
-            cache.insert(key, id);
-        }
-        Ok(ids)
+        let mut wanted = caches.look_up(keys);
+        answered(write::dictionary_ids(&self.pool, &mut wanted))
+            .await
+            .during(&self.place, "fill a dictionary")?;
+        caches.complete(wanted).ok_or_else(|| StoreError::Damaged(self.place.clone()))
     }
 
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>> {
@@ -176,7 +163,7 @@ impl ViewStore for PostgresViewStore {
     }
 
     async fn settle(&self) -> Result<()> {
-        self.caches.lock().await.values_mut().for_each(Cache::clear);
+        self.caches.lock().await.clear();
         Ok(())
     }
 
