@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use annals_bus::{Bus, Partition};
-use annals_store::{StoredPosition, ViewStore, crash};
+use annals_store::{StoredPosition, ViewStore};
 use annals_views::View;
 
 use crate::Result;
@@ -48,7 +48,6 @@ impl Bulk {
             return Ok(None);
         }
         tracing::info!(view = V::NAME, records, "catching up; indexes are made after that");
-        crash::point("indexes:aside");
         Ok(Some(Self { ends, behind: records, moved_at: Instant::now() }))
     }
 
@@ -69,7 +68,6 @@ impl Bulk {
     /// # Errors
     /// What the database says; they are still aside then.
     pub async fn end<V: View>(&self, store: &dyn ViewStore) -> Result<()> {
-        crash::point("indexes:before-making");
         let started = Instant::now();
         store.make_indexes().await?;
         let seconds = started.elapsed().as_secs_f64();

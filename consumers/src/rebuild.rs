@@ -80,6 +80,7 @@ async fn rebuild_as<V: View>(
     projector::verify::<V>(engine, &store).await?;
     // Nobody reads it yet.
     let bulk = Bulk::begin::<V>(&*engine.bus, &*store, 0).await?;
+    crash::point("rebuild:indexes-aside");
     let mut builder = Builder::<V> {
         bus: &*engine.bus,
         registry: engine.registry.as_deref(),
@@ -89,6 +90,7 @@ async fn rebuild_as<V: View>(
     };
     builder.catch_up().await?;
     if let Some(bulk) = bulk {
+        crash::point("rebuild:before-indexes");
         bulk.end::<V>(&*store).await?;
         // The log went on meanwhile.
         builder.catch_up().await?;
