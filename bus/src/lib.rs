@@ -33,6 +33,7 @@ pub use error::BusError;
 #[cfg(feature = "kafka")]
 pub use kafka::{KafkaBus, KafkaSettings};
 pub use record::{Header, Position, Record, StoredRecord};
+pub use smol_str::SmolStr;
 
 /// Result of this crate.
 pub type Result<T, E = BusError> = std::result::Result<T, E>;

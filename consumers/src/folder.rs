@@ -94,6 +94,7 @@ struct Decoded {
 
 fn decode_now(parts: Vec<PartitionRecords>, ids: &KnownIds) -> Decoded {
     let mut decoded = Decoded::default();
+    decoded.events.reserve(parts.iter().map(|part| part.records.len()).sum());
     for part in parts {
         let to = part.next_offset();
         let partitions = topics::find(&part.partition.topic).map(|topic| topic.partitions);

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod bulk;
 pub mod copy;
 pub mod dead_letters;
 pub mod error;

@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
 use crate::backoff::Backoff;
+use crate::bulk::{self, Bulk};
 use crate::error::chain;
 use crate::folder::{self, Batch, Folder};
 use crate::rebuild;
@@ -47,6 +48,9 @@ const WORTH_INDEXING: u64 = 8_192;
 
 /// Rows that a view's index may be behind; the next batch waits until it is nearer. Questions look through all of them.
 const MAX_BEHIND: u64 = 100_000;
+
+/// How often a projector that reads nothing looks whether the generation came near the end by the work of others.
+const BULK_LOOK: Duration = Duration::from_secs(5);
 
 /// Work of the database that takes longer is told: the largest batch takes seconds.
 const SLOW: Duration = Duration::from_secs(15);
@@ -181,14 +185,27 @@ impl<V: View> Projector<V> {
         let mut folded: HashMap<Partition, u64> = HashMap::new();
         let index = Index::<V>::new(store);
         let mut behind = self.told_when_slow(index.look()).await?;
+        let mut bulk = Bulk::begin::<V>(&*self.engine.bus, &**store, bulk::WORTH_IT_RECORDS).await?;
+        let mut bulk_look = tokio::time::interval(BULK_LOOK);
         self.report.begun();
         loop {
+            if let Some(begun) = &mut bulk
+                && begun.is_over(&**store).await?
+            {
+                tokio::select! {
+                    // They are made at the next start.
+                    () = self.stop.wait() => return Ok(Exit::Stopped),
+                    made = begun.end::<V>(&**store) => made?,
+                }
+                bulk = None;
+            }
             tokio::select! {
                 biased;
                 () = self.stop.wait() => return Ok(Exit::Stopped),
                 step = steps.recv() => match step {
                     Some(Step::Batches(batches)) => {
-                        while behind > MAX_BEHIND {
+                        // What the index is fed by is aside as well, and made before the end of the log.
+                        while behind > MAX_BEHIND && bulk.is_none() {
                             behind = self.told_when_slow(index.feed(INDEXED_BEFORE)).await?;
                         }
                         if V::HAS_INDEX {
@@ -216,9 +233,10 @@ impl<V: View> Projector<V> {
                         return Ok(Exit::Switched);
                     }
                 }
-                () = std::future::ready(()), if behind >= WORTH_INDEXING => {
+                () = std::future::ready(()), if behind >= WORTH_INDEXING && bulk.is_none() => {
                     behind = self.told_when_slow(index.feed(INDEXED_BETWEEN)).await?;
                 }
+                _ = bulk_look.tick(), if bulk.is_some() => {}
                 () = &mut settle, if !settled => {
                     store.settle().await?;
                     self.report.set(State::Running);

@@ -16,6 +16,7 @@ use annals_store::{Role, RoleGuard, StoreError, StoredPosition, ViewStore, ViewT
 use annals_views::View;
 use chrono::Utc;
 
+use crate::bulk::Bulk;
 use crate::error::chain;
 use crate::folder::{self, Folder};
 use crate::{Engine, Result, projector, sweep};
@@ -77,6 +78,9 @@ async fn rebuild_as<V: View>(
     engine.database.remove_generation(V::NAME, new.number).await?;
     let store = engine.database.view_store(V::NAME, new.number, V::tables()).await?;
     projector::verify::<V>(engine, &store).await?;
+    // Nobody reads it yet.
+    let bulk = Bulk::begin::<V>(&*engine.bus, &*store, 0).await?;
+    crash::point("rebuild:indexes-aside");
     let mut builder = Builder::<V> {
         bus: &*engine.bus,
         registry: engine.registry.as_deref(),
@@ -85,6 +89,12 @@ async fn rebuild_as<V: View>(
         progress,
     };
     builder.catch_up().await?;
+    if let Some(bulk) = bulk {
+        crash::point("rebuild:before-indexes");
+        bulk.end::<V>(&*store).await?;
+        // The log went on meanwhile.
+        builder.catch_up().await?;
+    }
     builder.switch(engine, new.number, author).await?;
     let records = builder.done;
     store.close().await;
@@ -144,7 +154,10 @@ impl<V: View> Builder<'_, V> {
             let ends = self.bus.end_positions(&topics).await?;
             let before = self.done;
             self.fold_until(&ends).await?;
-            projector::feed_index::<V>(self.folder.store()).await?;
+            // What the view's own index is fed by may be aside as well.
+            if !self.folder.store().are_indexes_aside().await? {
+                projector::feed_index::<V>(self.folder.store()).await?;
+            }
             if self.done - before < CLOSE_ENOUGH_RECORDS {
                 return Ok(());
             }

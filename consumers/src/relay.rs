@@ -133,7 +133,7 @@ impl Relay {
         Record {
             key: Some(key.into()),
             value: value.into(),
-            headers: headers.into_iter().map(|(name, value)| (name, value.into())).collect(),
+            headers: headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             ..Record::default()
         }
     }

@@ -85,7 +85,7 @@ pub fn record_with(event: &Event, encoder: &Encoder) -> Result<Record, EncodeErr
     Ok(Record {
         key: Some(event.key().into_bytes().into()),
         value: encoder.value(event)?.into(),
-        headers: headers.map(|(name, value)| (name, value.into())).collect(),
+        headers: headers.map(|(name, value)| (name.into(), value.into())).collect(),
         ..Record::default()
     })
 }

@@ -11,13 +11,13 @@ const SPEC_VERSION: &str = "1.0";
 pub const TYPE: &str = "ce_type";
 
 /// A header: a name and bytes.
-pub type Header = (String, Vec<u8>);
+pub type Header = (&'static str, Vec<u8>);
 
 /// The headers of an event. The time of the append is not among them: only the log knows it.
 #[must_use]
 pub fn headers(event: &Event) -> Vec<Header> {
     let meta = event.meta();
-    let header = |name: &str, value: String| (name.to_owned(), value.into_bytes());
+    let header = |name, value: String| (name, value.into_bytes());
     vec![
         header("content-type", "application/avro".to_owned()),
         header("ce_specversion", SPEC_VERSION.to_owned()),
@@ -37,7 +37,7 @@ mod tests {
         let event = &crate::codec::samples()[5];
         let headers = headers(event);
         let shown: Vec<(&str, &str)> =
-            headers.iter().map(|(name, value)| (name.as_str(), str::from_utf8(value).unwrap())).collect();
+            headers.iter().map(|(name, value)| (*name, str::from_utf8(value).unwrap())).collect();
         let expected = [
             ("content-type", "application/avro"),
             ("ce_specversion", "1.0"),

@@ -4,7 +4,7 @@
 //! stderr; the test outside then kills the process with signal 9. In a release build the call is empty.
 
 /// Every point that the crash test visits. A test holds that each is reached.
-pub const POINTS: [&str; 16] = [
+pub const POINTS: [&str; 18] = [
     "append:before-commit",
     "append:after-commit",
     "import:before-known-ids",
@@ -15,6 +15,8 @@ pub const POINTS: [&str; 16] = [
     "projector:after-commit",
     "index:before-commit",
     "index:after-commit",
+    "rebuild:indexes-aside",
+    "rebuild:before-indexes",
     "rebuild:before-switch",
     "rebuild:after-switch",
     "copy:before-note",

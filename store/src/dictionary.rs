@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 
-use crate::table::Value;
+use foldhash::quality::RandomState;
+
+use crate::table::{Table, Value};
 
 /// The unique key of a dictionary row: a value for each written column.
 pub type Key = Vec<Value>;
@@ -16,35 +18,63 @@ pub const MAX_CACHED_KEYS: usize = 100_000;
 
 /// What is known of one dictionary.
 #[derive(Debug, Default)]
-pub struct Cache {
-    ids: HashMap<Key, i64>,
+struct Cache {
+    ids: HashMap<Key, i64, RandomState>,
 }
 
-impl Cache {
-    /// The id of a key that was seen before.
-    #[must_use]
-    pub fn get(&self, key: &Key) -> Option<i64> {
-        self.ids.get(key).copied()
+/// What is known of the dictionaries of one generation.
+#[derive(Debug, Default)]
+pub(crate) struct Caches(HashMap<&'static str, Cache>);
+
+/// Keys of one dictionary, as far as their ids are known.
+pub(crate) struct Wanted<'k> {
+    pub(crate) dictionary: &'static Table,
+    keys: &'k [Key],
+    ids: Vec<Option<i64>>,
+    /// Keys without an id, each once, sorted: two writers then never wait for each other in a circle.
+    pub(crate) unknown: Vec<&'k Key>,
+    /// Their ids, once the database has said them.
+    pub(crate) found: HashMap<Key, i64, RandomState>,
+}
+
+impl Caches {
+    /// What is known of these keys.
+    pub(crate) fn look_up<'k>(&self, keys: &[(&'static Table, &'k [Key])]) -> Vec<Wanted<'k>> {
+        keys.iter()
+            .map(|&(dictionary, keys)| {
+                let cache = self.0.get(dictionary.name);
+                let ids: Vec<Option<i64>> =
+                    keys.iter().map(|key| cache.and_then(|cache| cache.ids.get(key).copied())).collect();
+                let mut unknown: Vec<&Key> =
+                    keys.iter().zip(&ids).filter(|(_, id)| id.is_none()).map(|(key, _)| key).collect();
+                unknown.sort_unstable();
+                unknown.dedup();
+                Wanted { dictionary, keys, ids, unknown, found: HashMap::default() }
+            })
+            .collect()
     }
 
-    /// The keys among these that are not known, each once, in order.
-    pub(crate) fn unknown<'k>(&self, keys: &'k [Key]) -> Vec<&'k Key> {
-        let mut unknown: Vec<&Key> = keys.iter().filter(|key| self.get(key).is_none()).collect();
-        unknown.sort_unstable();
-        unknown.dedup();
-        unknown
-    }
-
-    /// Remembers an id.
-    pub fn insert(&mut self, key: Key, id: i64) {
-        if self.ids.len() >= MAX_CACHED_KEYS {
-            self.ids.clear();
-        }
-        self.ids.insert(key, id);
+    /// The ids of all keys, remembered from now on. `None` when one was not found.
+    pub(crate) fn complete(&mut self, wanted: Vec<Wanted<'_>>) -> Option<Vec<Vec<i64>>> {
+        wanted
+            .into_iter()
+            .map(|wanted| {
+                let ids = wanted.keys.iter().zip(&wanted.ids);
+                let ids = ids.map(|(key, id)| id.or_else(|| wanted.found.get(key).copied())).collect();
+                let cache = self.0.entry(wanted.dictionary.name).or_default();
+                for (key, id) in wanted.found {
+                    if cache.ids.len() >= MAX_CACHED_KEYS {
+                        cache.ids.clear();
+                    }
+                    cache.ids.insert(key, id);
+                }
+                ids
+            })
+            .collect()
     }
 
     /// Forgets everything and gives the memory back.
-    pub fn clear(&mut self) {
-        self.ids = HashMap::new();
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 }

@@ -259,7 +259,7 @@ impl PostgresDb {
         ];
         let purpose = format!("{view}.{generation} projector");
         let pool = self.pool(view::CONNECTIONS, self.options(&purpose, &schema, &settings));
-        Ok(PostgresViewStore::new(pool, place))
+        Ok(PostgresViewStore::new(pool, place, tables))
     }
 
     pub(crate) async fn readers(&self, view: &str, generation: i64, connections: u32) -> Result<Pool> {

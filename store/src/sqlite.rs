@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use foldhash::quality::RandomState;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -13,13 +14,13 @@ use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::dictionary::{Cache, Key};
+use crate::dictionary::{Caches, Key, Wanted};
 use crate::error::Context;
 use crate::sql::{Connection, Pool, sqlite_arguments as arguments};
 use crate::table::{Column, ColumnKind, OnConflict, Rows, Table, Value};
 use crate::view_store::{
-    Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, keep_dead_letters,
-    stored_dead_letters, stored_incarnations, stored_positions,
+    Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, are_aside, keep_dead_letters,
+    put_aside, stored_dead_letters, stored_incarnations, stored_positions, take_aside,
 };
 use crate::{Place, Result, StoreError, address};
 
@@ -131,7 +132,8 @@ pub async fn data_version(connection: &mut SqliteConnection, place: impl Into<Pl
 pub struct SqliteViewStore {
     path: PathBuf,
     writer: SqlitePool,
-    caches: Mutex<HashMap<&'static str, Cache>>,
+    tables: Vec<&'static Table>,
+    caches: Mutex<Caches>,
 }
 
 const LAYOUT: [&str; 4] = [
@@ -158,7 +160,7 @@ impl SqliteViewStore {
         make_private(path)?;
         // One connection: a generation has one writer at a time, and a second would only wait for it.
         let writer = pool(path, options, 1).await?;
-        let store = Self { path: path.to_owned(), writer, caches: Mutex::default() };
+        let store = Self { path: path.to_owned(), writer, tables: tables.to_vec(), caches: Mutex::default() };
         store.lay_out(tables).await?;
         Ok(store)
     }
@@ -241,31 +243,21 @@ impl ViewStore for SqliteViewStore {
         1
     }
 
-    async fn resolve(&self, dictionary: &'static Table, keys: &[Key]) -> Result<Vec<i64>> {
+    async fn resolve_all(&self, keys: &[(&'static Table, &[Key])]) -> Result<Vec<Vec<i64>>> {
+        const DOING: &str = "fill a dictionary";
         let mut caches = self.caches.lock().await;
-        let cache = caches.entry(dictionary.name).or_default();
-        let unknown = cache.unknown(keys);
-        let mut found: HashMap<Key, i64> = HashMap::new();
-        if !unknown.is_empty() {
-            let mut tx =
-                self.writer.begin_with("BEGIN IMMEDIATE").await.during(&self.path, "fill a dictionary")?;
-            let width = dictionary.written_columns().count();
-            for chunk in unknown.chunks(MAX_BOUND_VALUES / width) {
-                fill_dictionary(&mut tx, dictionary, chunk, &mut found)
-                    .await
-                    .during(&self.path, "fill a dictionary")?;
+        let mut wanted = caches.look_up(keys);
+        if wanted.iter().any(|wanted| !wanted.unknown.is_empty()) {
+            let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.during(&self.path, DOING)?;
+            for Wanted { dictionary, unknown, found, .. } in &mut wanted {
+                let width = dictionary.written_columns().count();
+                for chunk in unknown.chunks(MAX_BOUND_VALUES / width) {
+                    fill_dictionary(&mut tx, dictionary, chunk, found).await.during(&self.path, DOING)?;
+                }
             }
-            tx.commit().await.during(&self.path, "fill a dictionary")?;
+            tx.commit().await.during(&self.path, DOING)?;
         }
-        let ids = keys
-            .iter()
-            .map(|key| found.get(key).copied().or_else(|| cache.get(key)))
-            .collect::<Option<Vec<i64>>>()
-            .ok_or_else(|| StoreError::Damaged((&self.path).into()))?;
-        for (key, id) in found {
-            cache.insert(key, id);
-        }
-        Ok(ids)
+        caches.complete(wanted).ok_or_else(|| StoreError::Damaged((&self.path).into()))
     }
 
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>> {
@@ -280,8 +272,48 @@ impl ViewStore for SqliteViewStore {
         Ok(count.unsigned_abs())
     }
 
+    async fn put_indexes_aside(&self) -> Result<bool> {
+        let mut fence = self.fence().await?;
+        let aside = put_aside(fence.connection(), &Place::from(&self.path), &self.tables).await?;
+        fence.commit().await?;
+        Ok(aside)
+    }
+
+    async fn are_indexes_aside(&self) -> Result<bool> {
+        are_aside(&Pool::Sqlite(self.writer.clone()), &Place::from(&self.path)).await
+    }
+
+    async fn make_indexes(&self) -> Result<()> {
+        const DOING: &str = "make its indexes";
+        if !self.are_indexes_aside().await? {
+            return Ok(());
+        }
+        let mut connection = self.writer.acquire().await.during(&self.path, DOING)?;
+        // What is sorted may be larger than memory. The setting cannot be changed within a transaction.
+        for (setting, work) in [("FILE", true), ("MEMORY", false)] {
+            sqlx::query(AssertSqlSafe(format!("PRAGMA temp_store = {setting}")))
+                .execute(&mut *connection)
+                .await
+                .during(&self.path, DOING)?;
+            if work {
+                let mut tx = sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE")
+                    .await
+                    .during(&self.path, DOING)?;
+                take_aside(Connection::Sqlite(&mut tx), &Place::from(&self.path)).await?;
+                for statement in self.tables.iter().flat_map(|table| table.index_ddl()) {
+                    sqlx::query(AssertSqlSafe(statement))
+                        .execute(&mut *tx)
+                        .await
+                        .during(&self.path, DOING)?;
+                }
+                tx.commit().await.during(&self.path, DOING)?;
+            }
+        }
+        Ok(())
+    }
+
     async fn settle(&self) -> Result<()> {
-        self.caches.lock().await.values_mut().for_each(Cache::clear);
+        self.caches.lock().await.clear();
         sqlx::query("PRAGMA shrink_memory")
             .execute(&self.writer)
             .await
@@ -375,7 +407,7 @@ async fn fill_dictionary(
     connection: &mut SqliteConnection,
     dictionary: &'static Table,
     keys: &[&Key],
-    found: &mut HashMap<Key, i64>,
+    found: &mut HashMap<Key, i64, RandomState>,
 ) -> Result<(), sqlx::Error> {
     let insert = dictionary.sqlite_insert(keys.len(), OnConflict::Keep);
     let values = || arguments(keys.iter().flat_map(|key| key.iter()));

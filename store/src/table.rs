@@ -326,7 +326,12 @@ impl Table {
     /// The statements that create the indexes, the same for each engine.
     pub(crate) fn index_ddl(&self) -> impl Iterator<Item = String> {
         self.indexes.iter().map(|index| {
-            format!("CREATE INDEX {} ON {} ({})", index.name, self.name, index.columns.join(", "))
+            format!(
+                "CREATE INDEX IF NOT EXISTS {} ON {} ({})",
+                index.name,
+                self.name,
+                index.columns.join(", ")
+            )
         })
     }
 
@@ -399,7 +404,7 @@ mod tests {
             TABLE.sqlite_ddl(),
             [
                 "CREATE TABLE things (\n  id INTEGER PRIMARY KEY NOT NULL,\n  event_id BLOB NOT NULL,\n  until INTEGER,\n  UNIQUE (event_id)\n) STRICT",
-                "CREATE INDEX things_by_until ON things (until, event_id)",
+                "CREATE INDEX IF NOT EXISTS things_by_until ON things (until, event_id)",
             ]
         );
     }

@@ -101,13 +101,32 @@ pub trait ViewStore: Send + Sync {
 
     /// Resolves dictionary keys to surrogate ids, adding those that are new. Not part of any batch's transaction:
     /// dictionaries are append-only and shared.
-    async fn resolve(&self, dictionary: &'static Table, keys: &[dictionary::Key]) -> Result<Vec<i64>>;
+    async fn resolve(&self, dictionary: &'static Table, keys: &[dictionary::Key]) -> Result<Vec<i64>> {
+        let ids = self.resolve_all(&[(dictionary, keys)]).await?;
+        Ok(ids.into_iter().flatten().collect())
+    }
+
+    /// Resolves keys of several dictionaries, as [`resolve`](Self::resolve) does; new ones of all of them become durable
+    /// together. Every caller names dictionaries in the same order.
+    async fn resolve_all(&self, keys: &[(&'static Table, &[dictionary::Key])]) -> Result<Vec<Vec<i64>>>;
 
     /// Dead letters in log order, at most `limit`.
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>>;
 
     /// How many dead letters there are.
     async fn dead_letter_count(&self) -> Result<u64>;
+
+    /// Puts the indexes of a generation that nothing was folded into aside, because many rows come: one that is made from
+    /// all of them at once costs a part of one that is kept with each. Keys stay. Gives whether they are aside, also when
+    /// they were before; a generation that has rows keeps its indexes.
+    async fn put_indexes_aside(&self) -> Result<bool>;
+
+    /// Whether [`put_indexes_aside`](Self::put_indexes_aside) was called and [`make_indexes`](Self::make_indexes) not yet.
+    async fn are_indexes_aside(&self) -> Result<bool>;
+
+    /// Makes the indexes that were put aside; does nothing when none were. Other writers wait meanwhile, readers do not.
+    /// It takes seconds for each million rows.
+    async fn make_indexes(&self) -> Result<()>;
 
     /// Gives back memory that only catching up needs.
     async fn settle(&self) -> Result<()>;
@@ -265,4 +284,61 @@ pub(crate) async fn keep_dead_letters(
         .during(place, "keep a dead letter")?;
     }
     Ok(())
+}
+
+/// Key of the mark that says that indexes are aside.
+const ASIDE: &str = "indexes_aside";
+
+/// Puts indexes aside, behind a fence. Says whether they are.
+pub(crate) async fn put_aside(
+    mut connection: Connection<'_>,
+    place: &Place,
+    tables: &[&'static Table],
+) -> Result<bool> {
+    const DOING: &str = "put its indexes aside";
+    if are_aside(connection.reborrow(), place).await? {
+        return Ok(true);
+    }
+    let folded: Option<i64> = sql("SELECT 1 FROM positions LIMIT 1")
+        .fetch_optional_scalar(&mut connection)
+        .await
+        .during(place, DOING)?;
+    if folded.is_some() {
+        return Ok(false);
+    }
+    sql("INSERT INTO marks (key, value) VALUES (?, ?)")
+        .bind(ASIDE)
+        .bind(vec![1_u8])
+        .execute(&mut connection)
+        .await
+        .during(place, DOING)?;
+    for index in tables.iter().flat_map(|table| table.indexes) {
+        sql(format!("DROP INDEX {}", index.name))
+            .once()
+            .execute(&mut connection)
+            .await
+            .during(place, DOING)?;
+    }
+    Ok(true)
+}
+
+/// Whether indexes are aside.
+pub(crate) async fn are_aside<'e>(on: impl Into<On<'e>>, place: &Place) -> Result<bool> {
+    let mark: Option<i64> = sql("SELECT 1 FROM marks WHERE key = ?")
+        .bind(ASIDE)
+        .fetch_optional_scalar(on)
+        .await
+        .during(place, "look for its indexes")?;
+    Ok(mark.is_some())
+}
+
+/// Takes the mark away, within the transaction that makes the indexes: others who would do the same wait for its end.
+/// Says whether there was one.
+pub(crate) async fn take_aside(connection: Connection<'_>, place: &Place) -> Result<bool> {
+    let taken = sql("DELETE FROM marks WHERE key = ?")
+        .bind(ASIDE)
+        .execute(connection)
+        .await
+        .during(place, "make its indexes")?;
+    Ok(taken > 0)
 }

@@ -15,7 +15,7 @@ use crate::support::windows::windows_logons;
 use crate::support::{Home, Ledger, Load, Process, Server, log, until, verify, views};
 
 /// Every visit of every point that a test here or in `copy.rs` kills a process at. `NAME#3` is the third visit.
-const VISITS: [&str; 27] = [
+const VISITS: [&str; 29] = [
     "append:before-commit",
     "append:before-commit#7",
     "append:after-commit",
@@ -33,6 +33,8 @@ const VISITS: [&str; 27] = [
     "projector:after-commit",
     "index:before-commit",
     "index:after-commit",
+    "rebuild:indexes-aside",
+    "rebuild:before-indexes",
     "rebuild:before-switch",
     "rebuild:after-switch",
     "copy:before-note",

@@ -9,7 +9,7 @@ use crate::support::windows::windows_logons;
 use crate::support::{Home, Ledger, Load, Process, Server, at_once, log, verify, views};
 
 /// Every visit of every point that a test below kills a process at. `NAME#3` is the third visit.
-const VISITS: [&str; 13] = [
+const VISITS: [&str; 15] = [
     "import:before-known-ids",
     "import:before-known-ids#2",
     "relay:after-append",
@@ -21,6 +21,8 @@ const VISITS: [&str; 13] = [
     "projector:before-commit",
     "projector:before-commit#9",
     "projector:after-commit",
+    "rebuild:indexes-aside",
+    "rebuild:before-indexes",
     "rebuild:before-switch",
     "rebuild:after-switch",
 ];

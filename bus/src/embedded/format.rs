@@ -79,7 +79,7 @@ fn get(bytes: &mut Bytes, offset: u64) -> Option<StoredRecord> {
     let count = bytes.try_get_u16_le().ok()?;
     let mut headers = Vec::with_capacity(usize::from(count));
     for _ in 0..count {
-        let name = String::from_utf8(get_bytes(bytes)?.to_vec()).ok()?;
+        let name = std::str::from_utf8(&get_bytes(bytes)?).ok()?.into();
         headers.push((name, get_bytes(bytes)?));
     }
     Some(StoredRecord { offset, recorded_at, key, value, headers })
@@ -102,7 +102,8 @@ mod tests {
 
     fn any_record() -> impl Strategy<Value = Record> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
-        (prop::option::of(bytes()), bytes(), prop::collection::vec((".{0,5}", bytes()), 0..3))
+        let header = (".{0,5}", bytes()).prop_map(|(name, value)| (name.into(), value));
+        (prop::option::of(bytes()), bytes(), prop::collection::vec(header, 0..3))
             .prop_map(|(key, value, headers)| Record { key, value, headers, recorded_at: None })
     }
 

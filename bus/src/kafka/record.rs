@@ -58,7 +58,7 @@ pub(super) fn stored(message: &BorrowedMessage<'_>) -> StoredRecord {
         recorded_at,
         key: key.map(&mut part),
         value: part(value),
-        headers: headers.into_iter().map(|(name, value)| (name.to_owned(), part(value))).collect(),
+        headers: headers.into_iter().map(|(name, value)| (name.into(), part(value))).collect(),
     }
 }
 

@@ -68,8 +68,7 @@ mod tests {
             value: Bytes::from_static(b"v"),
             headers: vec![("a".into(), Bytes::from_static(b"b"))],
         };
-        let header =
-            |name: &str, value: &str| vec![(name.to_owned(), Bytes::copy_from_slice(value.as_bytes()))];
+        let header = |name: &str, value: &str| vec![(name.into(), Bytes::copy_from_slice(value.as_bytes()))];
         let others = [
             StoredRecord { offset: 4, ..record.clone() },
             StoredRecord { recorded_at: record.recorded_at + TimeDelta::microseconds(1), ..record.clone() },

@@ -50,7 +50,8 @@ fn record(n: u64) -> Record {
         2 => Bytes::from(format!("\u{0}\u{0}\u{0}\u{0}\u{7}framed by a registry, perhaps {n}")),
         _ => Bytes::from(vec![n as u8; 90]),
     };
-    let headers = (0..n % 3).map(|h| (format!("ce_{h}"), Bytes::from(vec![h as u8, n as u8]))).collect();
+    let headers =
+        (0..n % 3).map(|h| (format!("ce_{h}").into(), Bytes::from(vec![h as u8, n as u8]))).collect();
     let recorded_at = DateTime::from_timestamp_micros(1_700_000_000_123_456 + 1_001 * n as i64);
     Record { key, value, headers, recorded_at }
 }

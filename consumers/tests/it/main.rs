@@ -1,6 +1,7 @@
 //! Tests of the consumers on every pair of engines: real logs, real databases.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod bulk;
 mod copy;
 mod dump;
 mod engines;

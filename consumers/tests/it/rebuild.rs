@@ -59,6 +59,9 @@ async fn a_rebuild_gives_the_rows_of_the_live_projection_also_after_damage(engin
             assert_eq!((old, report.generation), (1, 2));
             assert_eq!(active::<$view>(engine).await, 2);
             assert_eq!(rows::<$view>(engine).await, expected);
+            let store = engine.database.view_store(<$view>::NAME, 2, <$view>::tables()).await.unwrap();
+            assert!(!store.are_indexes_aside().await.unwrap());
+            store.close().await;
             let left = here.engine.database.readers(<$view>::NAME, old).await;
             match engines.store {
                 // Nobody else uses the old file, so it is removed.

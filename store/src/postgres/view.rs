@@ -1,21 +1,22 @@
 //! One generation of one view in its own schema.
 
-use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgPool;
-use sqlx::{Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::{answered, close, write};
-use crate::dictionary::{Cache, Key};
+use crate::dictionary::{Caches, Key};
 use crate::error::Context;
 use crate::sql::{Connection, Pool};
 use crate::table::{OnConflict, Rows, Table};
 use crate::view_store::{
-    Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, keep_dead_letters,
-    stored_dead_letters, stored_incarnations, stored_positions,
+    Advance, DeadLetter, StoredPosition, ViewStore, ViewTransaction, advance, are_aside, keep_dead_letters,
+    put_aside, stored_dead_letters, stored_incarnations, stored_positions, take_aside,
 };
 use crate::{Place, Result, StoreError};
 
@@ -30,6 +31,14 @@ pub(super) const CONNECTIONS: u32 = LANES as u32 + 2;
 /// How long a fence may stand between two statements: a rebuild folds the rest of the log meanwhile.
 const FENCE_IDLE: &str = "SET LOCAL idle_in_transaction_session_timeout = '10min'";
 
+/// How long making indexes may take: a server that is gone without a word is noticed then. Hundreds of millions of rows
+/// need less.
+const INDEXES_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+
+/// How indexes are made: without a limit for one, sorted in memory where it is enough for them, after those who do the same.
+const MAKING_INDEXES: &str =
+    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL maintenance_work_mem = '256MB'";
+
 /// How a batch begins. A view is a cache: after a crash of the server, its rows and positions go back together.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 
@@ -37,12 +46,13 @@ const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 pub struct PostgresViewStore {
     pool: PgPool,
     place: Place,
-    caches: Mutex<HashMap<&'static str, Cache>>,
+    tables: Vec<&'static Table>,
+    caches: Mutex<Caches>,
 }
 
 impl PostgresViewStore {
-    pub(super) fn new(pool: PgPool, place: Place) -> Self {
-        Self { pool, place, caches: Mutex::default() }
+    pub(super) fn new(pool: PgPool, place: Place, tables: &[&'static Table]) -> Self {
+        Self { pool, place, tables: tables.to_vec(), caches: Mutex::default() }
     }
 
     async fn transaction(&self) -> Result<PostgresViewTransaction> {
@@ -90,25 +100,13 @@ impl ViewStore for PostgresViewStore {
         LANES
     }
 
-    async fn resolve(&self, dictionary: &'static Table, keys: &[Key]) -> Result<Vec<i64>> {
+    async fn resolve_all(&self, keys: &[(&'static Table, &[Key])]) -> Result<Vec<Vec<i64>>> {
         let mut caches = self.caches.lock().await;
-        let cache = caches.entry(dictionary.name).or_default();
-        let unknown = cache.unknown(keys);
-        let mut found: HashMap<Key, i64> = HashMap::new();
-        if !unknown.is_empty() {
-            answered(write::dictionary_ids(&self.pool, dictionary, &unknown, &mut found))
-                .await
-                .during(&self.place, "fill a dictionary")?;
-        }
-        let ids = keys
-            .iter()
-            .map(|key| found.get(key).copied().or_else(|| cache.get(key)))
-            .collect::<Option<Vec<i64>>>()
-            .ok_or_else(|| StoreError::Damaged(self.place.clone()))?;
-        for (key, id) in found {
-            cache.insert(key, id);
-        }
-        Ok(ids)
+        let mut wanted = caches.look_up(keys);
+        answered(write::dictionary_ids(&self.pool, &mut wanted))
+            .await
+            .during(&self.place, "fill a dictionary")?;
+        caches.complete(wanted).ok_or_else(|| StoreError::Damaged(self.place.clone()))
     }
 
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>> {
@@ -122,8 +120,41 @@ impl ViewStore for PostgresViewStore {
         Ok(count.unsigned_abs())
     }
 
+    async fn put_indexes_aside(&self) -> Result<bool> {
+        let mut fence = self.fence().await?;
+        let aside = put_aside(fence.connection(), &self.place, &self.tables).await?;
+        fence.commit().await?;
+        Ok(aside)
+    }
+
+    async fn are_indexes_aside(&self) -> Result<bool> {
+        are_aside(&Pool::Postgres(self.pool.clone()), &self.place).await
+    }
+
+    async fn make_indexes(&self) -> Result<()> {
+        const DOING: &str = "make its indexes";
+        let mut tx = self.transaction().await?;
+        let work = async {
+            sqlx::raw_sql(MAKING_INDEXES).execute(&mut *tx.tx).await.during(&self.place, DOING)?;
+            if !take_aside(Connection::Postgres(&mut tx.tx), &self.place).await? {
+                return Ok(());
+            }
+            // The planner would only learn within minutes what is in the tables.
+            let analyze = self.tables.iter().map(|table| format!("ANALYZE {}", table.name));
+            for statement in self.tables.iter().flat_map(|table| table.index_ddl()).chain(analyze) {
+                sqlx::query(AssertSqlSafe(statement))
+                    .execute(&mut *tx.tx)
+                    .await
+                    .during(&self.place, DOING)?;
+            }
+            tx.tx.commit().await.during(&self.place, DOING)
+        };
+        let late = |_| StoreError::database(&self.place, DOING, sqlx::Error::Io(ErrorKind::TimedOut.into()));
+        tokio::time::timeout(INDEXES_TIMEOUT, work).await.map_err(late)?
+    }
+
     async fn settle(&self) -> Result<()> {
-        self.caches.lock().await.values_mut().for_each(Cache::clear);
+        self.caches.lock().await.clear();
         Ok(())
     }
 

@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use foldhash::quality::RandomState;
 use sqlx::postgres::{PgExecutor, PgPool};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::values::{arrays, unnest};
-use crate::dictionary::Key;
+use crate::dictionary::{Key, Wanted};
 use crate::table::{Column, OnConflict, Rows, Table, Value};
 
 /// Rows of one statement.
@@ -118,35 +119,34 @@ async fn insert<R: AsRef<[Value]>>(
     Ok(done.rows_affected())
 }
 
-/// Ids of dictionary keys, adding those that are new. The keys come sorted, so that two writers never wait for each other
-/// in a circle.
-pub(super) async fn dictionary_ids(
-    pool: &PgPool,
-    dictionary: &'static Table,
-    keys: &[&Key],
-    found: &mut HashMap<Key, i64>,
-) -> Result<(), sqlx::Error> {
-    for keys in keys.chunks(ROWS_AT_ONCE) {
-        look_up(pool, dictionary, keys, found).await?;
-        let missing: Vec<&Key> = keys.iter().filter(|key| !found.contains_key(**key)).copied().collect();
-        if missing.is_empty() {
-            continue;
+/// Ids of dictionary keys, adding those that are new, in one transaction: it is durable at once, unlike a batch, because
+/// whoever knows an id goes on using it.
+pub(super) async fn dictionary_ids(pool: &PgPool, wanted: &mut [Wanted<'_>]) -> Result<(), sqlx::Error> {
+    for Wanted { dictionary, unknown, found, .. } in &mut *wanted {
+        for keys in unknown.chunks(ROWS_AT_ONCE) {
+            look_up(pool, dictionary, keys, found).await?;
         }
-        // Durable at once, unlike a batch: whoever knows an id goes on using it.
-        let mut connection = pool.acquire().await?;
-        insert(&mut connection, dictionary, &missing, OnConflict::Keep).await?;
-        // Another statement, so that it sees those that another writer added meanwhile; on the same connection: nobody
-        // should hold one of the few while waiting for another.
-        look_up(&mut *connection, dictionary, &missing, found).await?;
+        unknown.retain(|key| !found.contains_key(*key));
     }
-    Ok(())
+    if wanted.iter().all(|wanted| wanted.unknown.is_empty()) {
+        return Ok(());
+    }
+    let mut tx = pool.begin().await?;
+    for Wanted { dictionary, unknown, found, .. } in wanted {
+        for keys in unknown.chunks(ROWS_AT_ONCE) {
+            insert(&mut tx, dictionary, keys, OnConflict::Keep).await?;
+            // Another statement, so that it sees those that another writer added meanwhile.
+            look_up(&mut *tx, dictionary, keys, found).await?;
+        }
+    }
+    tx.commit().await
 }
 
 async fn look_up(
     on: impl PgExecutor<'_>,
     dictionary: &Table,
     keys: &[&Key],
-    found: &mut HashMap<Key, i64>,
+    found: &mut HashMap<Key, i64, RandomState>,
 ) -> Result<(), sqlx::Error> {
     let columns: Vec<&Column> = dictionary.written_columns().collect();
     let unique = key_places(dictionary, &columns);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_store::sql::sql;
+use annals_store::sql::{sql, sql_for};
 use annals_store::{
     Advance, DeadLetter, OnConflict, Partition, Pool, Rows, StoreError, Value, ViewStore, ViewTransaction,
 };
@@ -24,6 +24,7 @@ on_both_engines!(
     nobody_waits_in_a_circle,
     the_incarnation_of_a_topic_is_bound_once,
     a_generation_that_is_removed_is_gone,
+    indexes_are_put_aside_and_made_once,
 );
 
 pub(crate) fn step(number: u32, from: u64, to: u64) -> Advance {
@@ -247,6 +248,45 @@ async fn the_incarnation_of_a_topic_is_bound_once(here: Here) {
             ("annals.host-logons".to_owned(), Uuid::from_u128(3))
         ]
     );
+}
+
+/// Names of the indexes that are not keys.
+async fn indexes(pool: &Pool) -> Vec<String> {
+    sql_for(
+        "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY 1",
+        "SELECT indexname::text FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'things_by%' ORDER BY 1",
+    )
+    .fetch_scalars(pool)
+    .await
+    .unwrap()
+}
+
+async fn indexes_are_put_aside_and_made_once(here: Here) {
+    let (store, readers) = (here.store().await, here.readers().await);
+    assert_eq!(indexes(&readers).await, ["things_by_name"]);
+    assert!(!store.are_indexes_aside().await.unwrap());
+    for _ in 0..2 {
+        assert!(store.put_indexes_aside().await.unwrap());
+        assert_eq!(indexes(&readers).await, [""; 0]);
+    }
+    let mut tx = store.begin().await.unwrap();
+    tx.advance(&[step(0, 0, 2)]).await.unwrap();
+    for _ in 0..2 {
+        tx.write(&THINGS, &things(0, 2, "same"), OnConflict::Keep).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(count(&readers).await, 2, "keys stay");
+    // Another process finds them as they are, and of two that make them one does.
+    let again = here.store().await;
+    assert!(again.are_indexes_aside().await.unwrap() && again.put_indexes_aside().await.unwrap());
+    let (one, other) = tokio::join!(store.make_indexes(), again.make_indexes());
+    one.unwrap();
+    other.unwrap();
+    assert_eq!(indexes(&readers).await, ["things_by_name"]);
+    assert!(!again.are_indexes_aside().await.unwrap());
+    assert!(!store.put_indexes_aside().await.unwrap(), "it has rows");
+    store.make_indexes().await.unwrap();
+    assert_eq!(indexes(&readers).await, ["things_by_name"]);
 }
 
 async fn a_generation_that_is_removed_is_gone(here: Here) {

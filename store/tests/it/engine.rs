@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use annals_store::{Column, ColumnKind, DataDir, Database, Pool, Table, ViewStore};
+use annals_store::{Column, ColumnKind, DataDir, Database, Index, Pool, Table, ViewStore};
 
 pub(crate) const THINGS: Table = Table {
     name: "things",
@@ -13,7 +13,7 @@ pub(crate) const THINGS: Table = Table {
         Column::nullable("until", ColumnKind::Timestamp),
     ],
     unique: &["thing"],
-    indexes: &[],
+    indexes: &[Index { name: "things_by_name", columns: &["name"] }],
 };
 
 pub(crate) const NAMES: Table = Table {

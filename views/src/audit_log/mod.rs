@@ -24,6 +24,7 @@ use annals_schemas::topics::{AUDIT, HOST_LOGONS};
 use annals_store::dictionary::Key;
 use annals_store::{Column, ColumnKind, Index, OnConflict, Rows, Table, Value, ViewStore, ViewTransaction};
 
+use foldhash::quality::RandomState;
 use uuid::Uuid;
 
 use crate::Result;
@@ -230,14 +231,34 @@ struct Ids {
 impl Ids {
     async fn resolve(store: &dyn ViewStore, rows: &[AuditRow]) -> Result<Self> {
         let partition = |row: &AuditRow| (Arc::clone(&row.partition.topic), row.partition.number);
+        let customers = Places::new(rows.iter().map(|row| row.customer), customer_key);
+        let actors = Places::new(rows.iter().map(|row| &row.actor), actor_key);
+        let actions = Places::new(rows.iter().map(|row| &row.action), action_key);
+        let addresses = Places::new(rows.iter().filter_map(|row| row.address), address_key);
+        let entities = Places::new(rows.iter().filter_map(|row| row.entity.as_deref()), entity_key);
+        let partitions = Places::new(rows.iter().map(partition), partition_key);
+        let found = store
+            .resolve_all(&[
+                (&CUSTOMERS, &customers.keys),
+                (&ACTORS, &actors.keys),
+                (&ACTIONS, &actions.keys),
+                (&ADDRESSES, &addresses.keys),
+                (&ENTITIES, &entities.keys),
+                (&PARTITIONS, &partitions.keys),
+            ])
+            .await?;
+        let mut found = found.into_iter().map(Vec::into_iter);
+        let mut next = |places: Places| {
+            let ids: Vec<i64> = found.next().into_iter().flatten().collect();
+            places.order.into_iter().map(|place| ids[place]).collect::<Vec<_>>().into_iter()
+        };
         Ok(Self {
-            customers: ids(store, &CUSTOMERS, rows.iter().map(|row| row.customer), customer_key).await?,
-            actors: ids(store, &ACTORS, rows.iter().map(|row| &row.actor), actor_key).await?,
-            actions: ids(store, &ACTIONS, rows.iter().map(|row| &row.action), action_key).await?,
-            addresses: ids(store, &ADDRESSES, rows.iter().filter_map(|row| row.address), address_key).await?,
-            entities: ids(store, &ENTITIES, rows.iter().filter_map(|row| row.entity.as_deref()), entity_key)
-                .await?,
-            partitions: ids(store, &PARTITIONS, rows.iter().map(partition), partition_key).await?,
+            customers: next(customers),
+            actors: next(actors),
+            actions: next(actions),
+            addresses: next(addresses),
+            entities: next(entities),
+            partitions: next(partitions),
         })
     }
 
@@ -274,25 +295,27 @@ impl Ids {
     }
 }
 
-/// The ids of values in their order. A batch has few distinct ones, and only those are made into keys and looked up.
-async fn ids<T: Hash + Eq + Clone>(
-    store: &dyn ViewStore,
-    dictionary: &'static Table,
-    values: impl Iterator<Item = T>,
-    key: impl Fn(T) -> Key,
-) -> Result<std::vec::IntoIter<i64>> {
-    let mut places: HashMap<T, usize> = HashMap::new();
-    let mut keys: Vec<Key> = Vec::new();
-    let mut order: Vec<usize> = Vec::new();
-    for value in values {
-        let place = *places.entry(value).or_insert_with_key(|value| {
-            keys.push(key(value.clone()));
-            keys.len() - 1
-        });
-        order.push(place);
+/// Keys of the distinct values, and for each value in their order the place of its key. A batch has few distinct ones, and
+/// only those are made into keys and looked up.
+struct Places {
+    keys: Vec<Key>,
+    order: Vec<usize>,
+}
+
+impl Places {
+    fn new<T: Hash + Eq + Clone>(values: impl Iterator<Item = T>, key: impl Fn(T) -> Key) -> Self {
+        let mut places: HashMap<T, usize, RandomState> = HashMap::default();
+        let mut keys: Vec<Key> = Vec::new();
+        let mut order: Vec<usize> = Vec::with_capacity(values.size_hint().0);
+        for value in values {
+            let place = *places.entry(value).or_insert_with_key(|value| {
+                keys.push(key(value.clone()));
+                keys.len() - 1
+            });
+            order.push(place);
+        }
+        Self { keys, order }
     }
-    let found = store.resolve(dictionary, &keys).await?;
-    Ok(order.into_iter().map(|place| found[place]).collect::<Vec<_>>().into_iter())
 }
 
 fn customer_key(customer: Uuid) -> Key {

@@ -111,7 +111,7 @@ async fn records_of_a_foreign_producer_are_read_as_they_are() {
         assert_eq!(pair[0].recorded_at, DateTime::from_timestamp_millis(1_234_567_890_123).unwrap());
         assert_eq!(pair[0].value, vec![7; 2000]);
         assert_eq!(pair[0].key.as_deref(), Some(&b"k"[..]));
-        let expected = [("a".to_owned(), Bytes::from_static(b"1")), ("empty".to_owned(), Bytes::new())];
+        let expected = [("a".into(), Bytes::from_static(b"1")), ("empty".into(), Bytes::new())];
         assert_eq!(pair[0].headers, expected);
         assert_eq!((pair[1].key.as_ref(), pair[1].value.len(), pair[1].headers.len()), (None, 0, 0));
     }
@@ -126,5 +126,5 @@ async fn a_header_of_the_engines_name_that_is_no_time_is_somebody_elses() {
     producer.send(BaseRecord::to(&topic).key("k").payload("x").headers(headers)).unwrap();
     producer.flush(SOON).unwrap();
     let read = bus.read(&Partition::new("beta", 0), 0, ReadLimit::default()).await.unwrap();
-    assert_eq!(read[0].headers, [("ce_recordedtime".to_owned(), Bytes::from_static(b"yesterday"))]);
+    assert_eq!(read[0].headers, [("ce_recordedtime".into(), Bytes::from_static(b"yesterday"))]);
 }

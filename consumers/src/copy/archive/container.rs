@@ -285,7 +285,7 @@ fn get_record(block: &mut Bytes) -> Option<StoredRecord> {
         }
         for _ in 0..count {
             let name = String::from_utf8(get_bytes(block)?.to_vec()).ok()?;
-            headers.push((name, get_bytes(block)?));
+            headers.push((name.into(), get_bytes(block)?));
         }
     }
 }

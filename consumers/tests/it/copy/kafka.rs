@@ -130,7 +130,7 @@ async fn records_at_the_edge_survive_kafka_or_stop_the_copy() {
     let sound = vec![
         edge(1, |record| record.key = Some(Bytes::new())),
         edge(2, |record| *record = Record { recorded_at: record.recorded_at, ..Record::default() }),
-        edge(3, |record| record.headers = vec![(String::new(), Bytes::new()); 3]),
+        edge(3, |record| record.headers = vec![(annals_bus::SmolStr::default(), Bytes::new()); 3]),
         Record { recorded_at: at(-1), ..edge(4, |_| {}) },
         Record { recorded_at: at(0), ..edge(5, |_| {}) },
         edge(6, |record| record.value = Bytes::from(vec![6; MAX_RECORD_BYTES - 300])),

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 
 fn any_record() -> impl Strategy<Value = StoredRecord> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
-    let headers = prop::collection::vec((".{0,5}", bytes()), 0..3);
+    let header = (".{0,5}", bytes()).prop_map(|(name, value)| (name.into(), value));
+    let headers = prop::collection::vec(header, 0..3);
     let time = -62_135_596_800_000_000_i64..253_402_300_800_000_000;
     (0..1_u64 << 62, time, prop::option::of(bytes()), bytes(), headers).prop_map(
         |(offset, micros, key, value, headers)| {
@@ -126,7 +127,10 @@ fn another_avro_library_reads_the_files() {
     let bytes = |bytes: &Bytes| Value::Bytes(bytes.to_vec());
     for (value, record) in read.iter().zip(&records) {
         let header = |(name, value): &annals_bus::Header| {
-            Value::Record(vec![("name".into(), Value::String(name.clone())), ("value".into(), bytes(value))])
+            Value::Record(vec![
+                ("name".into(), Value::String(name.to_string())),
+                ("value".into(), bytes(value)),
+            ])
         };
         let key = match &record.key {
             None => Value::Union(0, Box::new(Value::Null)),
