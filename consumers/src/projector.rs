@@ -185,7 +185,9 @@ impl<V: View> Projector<V> {
         let mut folded: HashMap<Partition, u64> = HashMap::new();
         let index = Index::<V>::new(store);
         let mut behind = self.told_when_slow(index.look()).await?;
-        let mut bulk = Bulk::begin::<V>(&*self.engine.bus, &**store, bulk::WORTH_IT_RECORDS).await?;
+        // This generation is read meanwhile.
+        let worth_it = if store.answers_without_indexes() { bulk::WORTH_IT_RECORDS } else { u64::MAX };
+        let mut bulk = Bulk::begin::<V>(&*self.engine.bus, &**store, worth_it).await?;
         let mut bulk_look = tokio::time::interval(BULK_LOOK);
         self.report.begun();
         loop {

@@ -279,6 +279,10 @@ impl ViewStore for SqliteViewStore {
         Ok(aside)
     }
 
+    fn answers_without_indexes(&self) -> bool {
+        false
+    }
+
     async fn are_indexes_aside(&self) -> Result<bool> {
         are_aside(&Pool::Sqlite(self.writer.clone()), &Place::from(&self.path)).await
     }

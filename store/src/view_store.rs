@@ -121,6 +121,9 @@ pub trait ViewStore: Send + Sync {
     /// they were before; a generation that has rows keeps its indexes.
     async fn put_indexes_aside(&self) -> Result<bool>;
 
+    /// Whether questions find their way while indexes are aside. Those to SQLite name the index that they need, and fail.
+    fn answers_without_indexes(&self) -> bool;
+
     /// Whether [`put_indexes_aside`](Self::put_indexes_aside) was called and [`make_indexes`](Self::make_indexes) not yet.
     async fn are_indexes_aside(&self) -> Result<bool>;
 

@@ -127,6 +127,10 @@ impl ViewStore for PostgresViewStore {
         Ok(aside)
     }
 
+    fn answers_without_indexes(&self) -> bool {
+        true
+    }
+
     async fn are_indexes_aside(&self) -> Result<bool> {
         are_aside(&Pool::Postgres(self.pool.clone()), &self.place).await
     }
