@@ -1,12 +1,10 @@
 //! The embedded engine: how a SQLite file of annals is opened, and a view's generation in one.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use foldhash::quality::RandomState;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -14,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::dictionary::{Caches, Key, Wanted};
+use crate::dictionary::{Caches, Ids, Key, Wanted};
 use crate::error::Context;
 use crate::sql::{Connection, Pool, sqlite_arguments as arguments};
 use crate::table::{Column, ColumnKind, OnConflict, Rows, Table, Value};
@@ -297,25 +295,18 @@ impl ViewStore for SqliteViewStore {
         }
         let mut connection = self.writer.acquire().await.during(&self.path, DOING)?;
         // What is sorted may be larger than memory. The setting cannot be changed within a transaction.
-        for (setting, work) in [("FILE", true), ("MEMORY", false)] {
-            sqlx::query(AssertSqlSafe(format!("PRAGMA temp_store = {setting}")))
-                .execute(&mut *connection)
-                .await
-                .during(&self.path, DOING)?;
-            if work {
-                let mut tx = sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE")
-                    .await
-                    .during(&self.path, DOING)?;
-                take_aside(Connection::Sqlite(&mut tx), &Place::from(&self.path)).await?;
-                for statement in self.tables.iter().flat_map(|table| table.index_ddl()) {
-                    sqlx::query(AssertSqlSafe(statement))
-                        .execute(&mut *tx)
-                        .await
-                        .during(&self.path, DOING)?;
-                }
-                tx.commit().await.during(&self.path, DOING)?;
-            }
+        let to_files = sqlx::query("PRAGMA temp_store = FILE");
+        to_files.execute(&mut *connection).await.during(&self.path, DOING)?;
+        let mut tx = sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE")
+            .await
+            .during(&self.path, DOING)?;
+        take_aside(Connection::Sqlite(&mut tx), &Place::from(&self.path)).await?;
+        for statement in self.tables.iter().flat_map(|table| table.index_ddl()) {
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.during(&self.path, DOING)?;
         }
+        tx.commit().await.during(&self.path, DOING)?;
+        let to_memory = sqlx::query("PRAGMA temp_store = MEMORY");
+        to_memory.execute(&mut *connection).await.during(&self.path, DOING)?;
         Ok(())
     }
 
@@ -413,7 +404,7 @@ async fn fill_dictionary(
     connection: &mut SqliteConnection,
     dictionary: &'static Table,
     keys: &[&Key],
-    found: &mut HashMap<Key, i64, RandomState>,
+    found: &mut Ids,
 ) -> Result<(), sqlx::Error> {
     let insert = dictionary.sqlite_insert(keys.len(), OnConflict::Keep);
     let values = || arguments(keys.iter().flat_map(|key| key.iter()));

@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use foldhash::quality::RandomState;
 use sqlx::postgres::{PgArguments, PgExecutor, PgPool};
 use sqlx::{Arguments, AssertSqlSafe, PgConnection, Row};
 
 use super::values::{add_arrays, unnest};
-use crate::dictionary::{Key, Wanted};
+use crate::dictionary::{Ids, Key, Wanted};
 use crate::table::{Column, OnConflict, Rows, Table, Value};
 
 /// Rows of one statement.
@@ -181,7 +180,7 @@ async fn look_up(
     on: impl PgExecutor<'_>,
     dictionary: &Table,
     keys: &[&Key],
-    found: &mut HashMap<Key, i64, RandomState>,
+    found: &mut Ids,
 ) -> Result<(), sqlx::Error> {
     let columns: Vec<&Column> = dictionary.written_columns().collect();
     let unique = key_places(dictionary, &columns);
