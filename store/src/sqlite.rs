@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::sqlite::{
@@ -24,6 +24,9 @@ use crate::{Place, Result, StoreError, address};
 
 /// How long a statement waits for another writer before it says that the database is busy.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause before a file is opened again that another was just making.
+const OPEN_AGAIN: Duration = Duration::from_millis(5);
 
 /// Values that one statement may bind. SQLite's own limit is 32,766; statements of this size are already as fast.
 const MAX_BOUND_VALUES: usize = 4_000;
@@ -95,16 +98,22 @@ pub fn make_private(path: &Path) -> Result<()> {
 /// # Errors
 /// When the file cannot be opened.
 pub async fn pool(path: &Path, options: SqliteConnectOptions, connections: u32) -> Result<SqlitePool> {
-    SqlitePoolOptions::new()
+    let settings = SqlitePoolOptions::new()
         .max_connections(connections)
         .min_connections(0)
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(BUSY_TIMEOUT)
-        .after_release(|connection, _| Box::pin(is_usable(connection)))
-        .connect_with(options)
-        .await
-        .during(path, "open it")
+        .after_release(|connection, _| Box::pin(is_usable(connection)));
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        // A new file becomes one with a write-ahead log here. SQLite tells two that do so at once that it is busy, without
+        // waiting: each holds a lock that the other waits for. Whoever comes again finds it done.
+        match settings.clone().connect_with(options.clone()).await.during(path, "open it") {
+            Err(StoreError::Busy(_)) if Instant::now() < deadline => tokio::time::sleep(OPEN_AGAIN).await,
+            opened => return opened,
+        }
+    }
 }
 
 /// Whether a connection can go on after an error. SQLite ends a transaction by itself when the disk is full (or cannot
