@@ -77,9 +77,11 @@ impl Bulk {
 }
 
 /// Records up to the given ends that are not folded yet.
-fn behind(ends: &[(Partition, u64)], positions: &[StoredPosition]) -> u64 {
-    let next = |partition: &Partition| {
-        positions.iter().find(|known| known.partition == *partition).map_or(0, |known| known.next_offset)
-    };
-    ends.iter().map(|(partition, end)| end.saturating_sub(next(partition))).sum()
+pub fn behind(ends: &[(Partition, u64)], positions: &[StoredPosition]) -> u64 {
+    ends.iter().map(|(partition, end)| end.saturating_sub(next(positions, partition))).sum()
+}
+
+/// Offset of the next record of a partition to fold.
+pub fn next(positions: &[StoredPosition], partition: &Partition) -> u64 {
+    positions.iter().find(|known| known.partition == *partition).map_or(0, |known| known.next_offset)
 }

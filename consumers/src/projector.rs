@@ -394,8 +394,7 @@ struct StoreStarts(Arc<dyn ViewStore>);
 impl StartPositions for StoreStarts {
     async fn start_positions(&self, partitions: &[Partition]) -> Result<Vec<u64>, String> {
         let known = self.0.positions().await.map_err(|error| chain(&error))?;
-        let next = |p: &Partition| known.iter().find(|k| k.partition == *p).map_or(0, |k| k.next_offset);
-        Ok(partitions.iter().map(next).collect())
+        Ok(partitions.iter().map(|partition| bulk::next(&known, partition)).collect())
     }
 }
 

@@ -12,11 +12,11 @@ use annals_access::{Access, Author};
 use annals_bus::{Bus, Partition, PartitionRecords, ReadLimit};
 use annals_schemas::Registry;
 use annals_store::generations::{self, State};
-use annals_store::{Role, RoleGuard, StoreError, StoredPosition, ViewStore, ViewTransaction, crash};
+use annals_store::{Role, RoleGuard, StoreError, ViewStore, ViewTransaction, crash};
 use annals_views::View;
 use chrono::Utc;
 
-use crate::bulk::Bulk;
+use crate::bulk::{self, Bulk};
 use crate::error::chain;
 use crate::folder::{self, Folder};
 use crate::{Engine, Result, projector, sweep};
@@ -167,10 +167,9 @@ impl<V: View> Builder<'_, V> {
     /// Folds every partition up to the given offsets.
     async fn fold_until(&mut self, ends: &[(Partition, u64)]) -> Result<()> {
         let positions = self.folder.store().positions().await?;
-        let total =
-            self.done + ends.iter().map(|(p, end)| end.saturating_sub(next(&positions, p))).sum::<u64>();
+        let total = self.done + bulk::behind(ends, &positions);
         for (partition, end) in ends {
-            let mut from = next(&positions, partition);
+            let mut from = bulk::next(&positions, partition);
             while from < *end {
                 let records = self.bus.read(partition, from, BATCH).await?;
                 let part = PartitionRecords { partition: partition.clone(), from, records };
@@ -242,8 +241,4 @@ async fn fence<V: View>(engine: &Engine, generation: i64) -> Result<Fence, Store
     let mut fence = store.fence().await?;
     let reached = fence.positions().await?.into_iter().map(|p| (p.partition, p.next_offset)).collect();
     Ok((store, fence, reached))
-}
-
-fn next(positions: &[StoredPosition], partition: &Partition) -> u64 {
-    positions.iter().find(|known| known.partition == *partition).map_or(0, |known| known.next_offset)
 }

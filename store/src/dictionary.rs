@@ -16,15 +16,12 @@ pub type Key = Vec<Value>;
 /// Entries that one dictionary keeps in memory. Past it the cache starts again: skewed keys come back at once.
 pub const MAX_CACHED_KEYS: usize = 100_000;
 
-/// What is known of one dictionary.
-#[derive(Debug, Default)]
-struct Cache {
-    ids: HashMap<Key, i64, RandomState>,
-}
+/// Ids of keys.
+pub(crate) type Ids = HashMap<Key, i64, RandomState>;
 
-/// What is known of the dictionaries of one generation.
+/// What is known of the dictionaries of one generation, by their names.
 #[derive(Debug, Default)]
-pub(crate) struct Caches(HashMap<&'static str, Cache>);
+pub(crate) struct Caches(HashMap<&'static str, Ids>);
 
 /// Keys of one dictionary, as far as their ids are known.
 pub(crate) struct Wanted<'k> {
@@ -34,7 +31,7 @@ pub(crate) struct Wanted<'k> {
     /// Keys without an id, each once, sorted: two writers then never wait for each other in a circle.
     pub(crate) unknown: Vec<&'k Key>,
     /// Their ids, once the database has said them.
-    pub(crate) found: HashMap<Key, i64, RandomState>,
+    pub(crate) found: Ids,
 }
 
 impl Caches {
@@ -44,12 +41,12 @@ impl Caches {
             .map(|&(dictionary, keys)| {
                 let cache = self.0.get(dictionary.name);
                 let ids: Vec<Option<i64>> =
-                    keys.iter().map(|key| cache.and_then(|cache| cache.ids.get(key).copied())).collect();
+                    keys.iter().map(|key| cache.and_then(|cache| cache.get(key).copied())).collect();
                 let mut unknown: Vec<&Key> =
                     keys.iter().zip(&ids).filter(|(_, id)| id.is_none()).map(|(key, _)| key).collect();
                 unknown.sort_unstable();
                 unknown.dedup();
-                Wanted { dictionary, keys, ids, unknown, found: HashMap::default() }
+                Wanted { dictionary, keys, ids, unknown, found: Ids::default() }
             })
             .collect()
     }
@@ -63,10 +60,10 @@ impl Caches {
                 let ids = ids.map(|(key, id)| id.or_else(|| wanted.found.get(key).copied())).collect();
                 let cache = self.0.entry(wanted.dictionary.name).or_default();
                 for (key, id) in wanted.found {
-                    if cache.ids.len() >= MAX_CACHED_KEYS {
-                        cache.ids.clear();
+                    if cache.len() >= MAX_CACHED_KEYS {
+                        cache.clear();
                     }
-                    cache.ids.insert(key, id);
+                    cache.insert(key, id);
                 }
                 ids
             })

@@ -1,12 +1,10 @@
 //! The embedded engine: how a SQLite file of annals is opened, and a view's generation in one.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use foldhash::quality::RandomState;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -14,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::dictionary::{Caches, Key, Wanted};
+use crate::dictionary::{Caches, Ids, Key, Wanted};
 use crate::error::Context;
 use crate::sql::{Connection, Pool, sqlite_arguments as arguments};
 use crate::table::{Column, ColumnKind, OnConflict, Rows, Table, Value};
@@ -26,6 +24,9 @@ use crate::{Place, Result, StoreError, address};
 
 /// How long a statement waits for another writer before it says that the database is busy.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause before a file is opened again that another was just making.
+const OPEN_AGAIN: Duration = Duration::from_millis(5);
 
 /// Values that one statement may bind. SQLite's own limit is 32,766; statements of this size are already as fast.
 const MAX_BOUND_VALUES: usize = 4_000;
@@ -97,16 +98,22 @@ pub fn make_private(path: &Path) -> Result<()> {
 /// # Errors
 /// When the file cannot be opened.
 pub async fn pool(path: &Path, options: SqliteConnectOptions, connections: u32) -> Result<SqlitePool> {
-    SqlitePoolOptions::new()
+    let settings = SqlitePoolOptions::new()
         .max_connections(connections)
         .min_connections(0)
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(BUSY_TIMEOUT)
-        .after_release(|connection, _| Box::pin(is_usable(connection)))
-        .connect_with(options)
-        .await
-        .during(path, "open it")
+        .after_release(|connection, _| Box::pin(is_usable(connection)));
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        // A new file becomes one with a write-ahead log here. SQLite tells two that do so at once that it is busy, without
+        // waiting: each holds a lock that the other waits for. Whoever comes again finds it done.
+        match settings.clone().connect_with(options.clone()).await.during(path, "open it") {
+            Err(StoreError::Busy(_)) if Instant::now() < deadline => tokio::time::sleep(OPEN_AGAIN).await,
+            opened => return opened,
+        }
+    }
 }
 
 /// Whether a connection can go on after an error. SQLite ends a transaction by itself when the disk is full (or cannot
@@ -294,25 +301,18 @@ impl ViewStore for SqliteViewStore {
         }
         let mut connection = self.writer.acquire().await.during(&self.path, DOING)?;
         // What is sorted may be larger than memory. The setting cannot be changed within a transaction.
-        for (setting, work) in [("FILE", true), ("MEMORY", false)] {
-            sqlx::query(AssertSqlSafe(format!("PRAGMA temp_store = {setting}")))
-                .execute(&mut *connection)
-                .await
-                .during(&self.path, DOING)?;
-            if work {
-                let mut tx = sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE")
-                    .await
-                    .during(&self.path, DOING)?;
-                take_aside(Connection::Sqlite(&mut tx), &Place::from(&self.path)).await?;
-                for statement in self.tables.iter().flat_map(|table| table.index_ddl()) {
-                    sqlx::query(AssertSqlSafe(statement))
-                        .execute(&mut *tx)
-                        .await
-                        .during(&self.path, DOING)?;
-                }
-                tx.commit().await.during(&self.path, DOING)?;
-            }
+        let to_files = sqlx::query("PRAGMA temp_store = FILE");
+        to_files.execute(&mut *connection).await.during(&self.path, DOING)?;
+        let mut tx = sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE")
+            .await
+            .during(&self.path, DOING)?;
+        take_aside(Connection::Sqlite(&mut tx), &Place::from(&self.path)).await?;
+        for statement in self.tables.iter().flat_map(|table| table.index_ddl()) {
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.during(&self.path, DOING)?;
         }
+        tx.commit().await.during(&self.path, DOING)?;
+        let to_memory = sqlx::query("PRAGMA temp_store = MEMORY");
+        to_memory.execute(&mut *connection).await.during(&self.path, DOING)?;
         Ok(())
     }
 
@@ -411,7 +411,7 @@ async fn fill_dictionary(
     connection: &mut SqliteConnection,
     dictionary: &'static Table,
     keys: &[&Key],
-    found: &mut HashMap<Key, i64, RandomState>,
+    found: &mut Ids,
 ) -> Result<(), sqlx::Error> {
     let insert = dictionary.sqlite_insert(keys.len(), OnConflict::Keep);
     let values = || arguments(keys.iter().flat_map(|key| key.iter()));

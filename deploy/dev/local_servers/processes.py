@@ -39,7 +39,17 @@ def _boot():
 def identity(pid):
     """What tells this process from a later one with the same id; None when it is gone or only waits to be reaped."""
     found = _stat(pid)
-    return None if found is None or found[0] in "ZX" else f"{_boot()} {found[2]}"
+    if found is None or (found[0] in "ZX" and not _has_threads(pid)):
+        return None
+    return f"{_boot()} {found[2]}"
+
+
+def _has_threads(pid):
+    """Whether threads of a process are left whose first one has ended: they keep its files and ports."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
+    except OSError:
+        return False
 
 
 def record(pid):

@@ -21,14 +21,14 @@ pub(super) fn misfit(kind: ColumnKind) -> sqlx::Error {
     sqlx::Error::Encode(format!("a column of the kind {kind:?} got a value of another kind").into())
 }
 
-/// Arrays as rows: `unnest($1::uuid[]) AS customer, …`, for the list of a `SELECT`. (As a table, `FROM unnest(…)`, they
+/// Arrays as rows: `unnest($1::uuid[]) AS customer, …`, for the list of a `SELECT`; `before` parameters come first. (As a table, `FROM unnest(…)`, they
 /// would be stored in between, which takes four times as long.)
-pub(super) fn unnest(columns: &[&Column]) -> String {
+pub(super) fn unnest(columns: &[&Column], before: usize) -> String {
     let arrays: Vec<String> = columns
         .iter()
         .enumerate()
         .map(|(at, column)| {
-            format!("unnest(${}::{}[]) AS {}", at + 1, element_type(column.kind), column.name)
+            format!("unnest(${}::{}[]) AS {}", before + at + 1, element_type(column.kind), column.name)
         })
         .collect();
     arrays.join(", ")
@@ -42,18 +42,17 @@ fn element_type(kind: ColumnKind) -> &'static str {
     }
 }
 
-/// One array per column. `value` gives the value of a row and a column.
-pub(super) fn arrays<'v>(
+/// Adds one array per column. `value` gives the value of a row and a column.
+pub(super) fn add_arrays<'v>(
+    arguments: &mut PgArguments,
     columns: &[&Column],
     rows: usize,
     value: impl Fn(usize, usize) -> &'v Value,
-) -> Result<PgArguments, sqlx::Error> {
-    let mut arguments = PgArguments::default();
-    for (at, column) in columns.iter().enumerate() {
-        let values = (0..rows).map(|row| value(row, at));
-        add_array(&mut arguments, column.kind, values)?;
-    }
-    Ok(arguments)
+) -> Result<(), sqlx::Error> {
+    columns
+        .iter()
+        .enumerate()
+        .try_for_each(|(at, column)| add_array(arguments, column.kind, (0..rows).map(|row| value(row, at))))
 }
 
 fn add_array<'v>(
@@ -96,7 +95,8 @@ mod tests {
     fn a_value_of_another_kind_is_refused_and_not_taken_for_null() {
         let column = Column::nullable("until", ColumnKind::Timestamp);
         for (value, fits) in [(Value::Null, true), (Value::Time(1), true), (Value::Integer(1), false)] {
-            assert_eq!(arrays(&[&column], 1, |_, _| &value).is_ok(), fits, "{value:?}");
+            let added = add_arrays(&mut PgArguments::default(), &[&column], 1, |_, _| &value);
+            assert_eq!(added.is_ok(), fits, "{value:?}");
         }
     }
 }

@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use foldhash::quality::RandomState;
-use sqlx::postgres::{PgExecutor, PgPool};
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::postgres::{PgArguments, PgExecutor, PgPool};
+use sqlx::{Arguments, AssertSqlSafe, PgConnection, Row};
 
-use super::values::{arrays, unnest};
-use crate::dictionary::{Key, Wanted};
+use super::values::{add_arrays, unnest};
+use crate::dictionary::{Ids, Key, Wanted};
 use crate::table::{Column, OnConflict, Rows, Table, Value};
 
 /// Rows of one statement.
@@ -104,49 +103,82 @@ async fn insert<R: AsRef<[Value]>>(
     rows: &[R],
     on_conflict: OnConflict,
 ) -> Result<u64, sqlx::Error> {
-    let columns: Vec<&Column> = table.written_columns().collect();
-    let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
-    let sql = format!(
-        "INSERT INTO {} ({}) SELECT {} ON CONFLICT ({}) {}",
-        table.name,
-        names.join(", "),
-        unnest(&columns),
-        table.unique.join(", "),
-        table.conflict(on_conflict),
-    );
-    let arguments = arrays(&columns, rows.len(), |row, column| &rows[row].as_ref()[column])?;
+    let mut arguments = PgArguments::default();
+    let sql = insertion(&mut arguments, table, rows, on_conflict)?;
     let done = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(connection).await?;
     Ok(done.rows_affected())
 }
 
-/// Ids of dictionary keys, adding those that are new, in one transaction: it is durable at once, unlike a batch, because
-/// whoever knows an id goes on using it.
+/// The statement that inserts rows. Their arrays become the next arguments.
+fn insertion<R: AsRef<[Value]>>(
+    arguments: &mut PgArguments,
+    table: &Table,
+    rows: &[R],
+    on_conflict: OnConflict,
+) -> Result<String, sqlx::Error> {
+    let columns: Vec<&Column> = table.written_columns().collect();
+    let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+    let before = arguments.len();
+    add_arrays(arguments, &columns, rows.len(), |row, column| &rows[row].as_ref()[column])?;
+    Ok(format!(
+        "INSERT INTO {} ({}) SELECT {} ON CONFLICT ({}) {}",
+        table.name,
+        names.join(", "),
+        unnest(&columns, before),
+        table.unique.join(", "),
+        table.conflict(on_conflict),
+    ))
+}
+
+/// Ids of dictionary keys, adding those that are new. They are durable at once, unlike a batch, because whoever knows an id
+/// goes on using it.
 pub(super) async fn dictionary_ids(pool: &PgPool, wanted: &mut [Wanted<'_>]) -> Result<(), sqlx::Error> {
-    for Wanted { dictionary, unknown, found, .. } in &mut *wanted {
+    look_up_all(pool, wanted).await?;
+    let longest = wanted.iter().map(|wanted| wanted.unknown.len()).max().unwrap_or_default();
+    for piece in 0..longest.div_ceil(ROWS_AT_ONCE) {
+        let pieces = wanted.iter().filter_map(|wanted| {
+            wanted.unknown.chunks(ROWS_AT_ONCE).nth(piece).map(|keys| (wanted.dictionary, keys))
+        });
+        insert_keys(pool, pieces).await?;
+    }
+    // Another statement, so that it sees those that another writer added meanwhile.
+    look_up_all(pool, wanted).await
+}
+
+/// Inserts keys into several dictionaries: one statement, and so one wait for the disk. Not a transaction of several: a
+/// process that is stopped within one keeps others waiting.
+async fn insert_keys<'k>(
+    pool: &PgPool,
+    pieces: impl Iterator<Item = (&'static Table, &'k [&'k Key])>,
+) -> Result<(), sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    let statements: Vec<String> = pieces
+        .map(|(dictionary, keys)| {
+            let insertion = insertion(&mut arguments, dictionary, keys, OnConflict::Keep)?;
+            Ok(format!("new_{} AS ({insertion})", dictionary.name))
+        })
+        .collect::<Result<_, sqlx::Error>>()?;
+    let sql = format!("WITH {} SELECT 1", statements.join(", "));
+    sqlx::query_with(AssertSqlSafe(sql), arguments).execute(pool).await?;
+    Ok(())
+}
+
+/// Moves the keys that are there from the unknown to the found ones.
+async fn look_up_all(pool: &PgPool, wanted: &mut [Wanted<'_>]) -> Result<(), sqlx::Error> {
+    for Wanted { dictionary, unknown, found, .. } in wanted {
         for keys in unknown.chunks(ROWS_AT_ONCE) {
             look_up(pool, dictionary, keys, found).await?;
         }
         unknown.retain(|key| !found.contains_key(*key));
     }
-    if wanted.iter().all(|wanted| wanted.unknown.is_empty()) {
-        return Ok(());
-    }
-    let mut tx = pool.begin().await?;
-    for Wanted { dictionary, unknown, found, .. } in wanted {
-        for keys in unknown.chunks(ROWS_AT_ONCE) {
-            insert(&mut tx, dictionary, keys, OnConflict::Keep).await?;
-            // Another statement, so that it sees those that another writer added meanwhile.
-            look_up(&mut *tx, dictionary, keys, found).await?;
-        }
-    }
-    tx.commit().await
+    Ok(())
 }
 
 async fn look_up(
     on: impl PgExecutor<'_>,
     dictionary: &Table,
     keys: &[&Key],
-    found: &mut HashMap<Key, i64, RandomState>,
+    found: &mut Ids,
 ) -> Result<(), sqlx::Error> {
     let columns: Vec<&Column> = dictionary.written_columns().collect();
     let unique = key_places(dictionary, &columns);
@@ -154,11 +186,12 @@ async fn look_up(
     let pairs: Vec<String> = columns.iter().map(|c| format!("t.{name} = k.{name}", name = c.name)).collect();
     let sql = format!(
         "SELECT k.place, t.id FROM (SELECT {}, generate_subscripts($1, 1) AS place) k JOIN {} t ON {}",
-        unnest(&columns),
+        unnest(&columns, 0),
         dictionary.name,
         pairs.join(" AND ")
     );
-    let arguments = arrays(&columns, keys.len(), |row, column| &keys[row][unique[column]])?;
+    let mut arguments = PgArguments::default();
+    add_arrays(&mut arguments, &columns, keys.len(), |row, column| &keys[row][unique[column]])?;
     for row in sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(on).await? {
         // Subscripts begin at 1.
         let place = usize::try_from(row.try_get::<i32, _>(0)? - 1).unwrap_or(usize::MAX);

@@ -247,9 +247,9 @@ impl Ids {
                 (&PARTITIONS, &partitions.keys),
             ])
             .await?;
-        let mut found = found.into_iter().map(Vec::into_iter);
+        let mut found = found.into_iter();
         let mut next = |places: Places| {
-            let ids: Vec<i64> = found.next().into_iter().flatten().collect();
+            let ids = found.next().unwrap_or_default();
             places.order.into_iter().map(|place| ids[place]).collect::<Vec<_>>().into_iter()
         };
         Ok(Self {

@@ -166,7 +166,8 @@ async fn queries_that_nobody_waits_for_any_more_leave_nothing_behind() {
     for n in 0..12_u64 {
         let readers = readers.clone();
         requests.spawn(async move {
-            let text = "SELECT pg_sleep(0.5), generate_series(1, 1000)";
+            // Beside a set in the same list, pg_sleep would sleep for each of its rows.
+            let text = "WITH slept AS MATERIALIZED (SELECT pg_sleep(0.5)) SELECT n FROM slept, generate_series(1, 1000) n";
             let limit = Duration::from_millis(20 + 15 * n);
             let _ = tokio::time::timeout(limit, sql(text).fetch_all(&readers)).await;
         });
