@@ -5,7 +5,7 @@
 //!   and the bytes per row. The log is made once, in DIR (without: in a directory of `target` named by N), and kept;
 //! - `load peer N`: copies the rows of PostgreSQL's view into a flat table (`benches/peers/postgres`);
 //! - `ask embedded N`, `ask postgres N`: every class of questions 200 times, or those whose name contains NAME; prints a
-//!   table;
+//!   table. With `--alone yes` only the library is asked;
 //! - `all N…` (without a command: all 1,000,000 and 5,000,000): all of that for each N, the growth from the first N to the
 //!   last, and the file in `benches/results`.
 //!
@@ -67,6 +67,7 @@ fn main() {
     let directory = option("--dir").map(PathBuf::from);
     let rounds: usize = option("--rounds").map_or(200, |n| n.parse().unwrap());
     let only = option("--only").unwrap_or_default();
+    let alone = option("--alone").is_some_and(|yes| yes == "yes");
     let place = |events: usize| {
         let usual = || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("questions-{events}"));
         directory.clone().unwrap_or_else(usual)
@@ -85,7 +86,7 @@ fn main() {
         }
         ["ask", store, events] => {
             let store = Store::named(store).expect("the store is `embedded` or `postgres`");
-            let asked = runtime.block_on(ask(&open(events), store, rounds, &only));
+            let asked = runtime.block_on(ask(&open(events), store, rounds, &only, alone));
             print!("{}", table(&asked));
         }
         ["all", counts @ ..] => all(&runtime, counts, &open, rounds),
@@ -109,7 +110,7 @@ fn all(runtime: &tokio::runtime::Runtime, counts: &[&str], open: &dyn Fn(&str) -
         }
         tell(load_peer(&site));
         for store in Store::ALL {
-            let answers = runtime.block_on(ask(&site, store, rounds, ""));
+            let answers = runtime.block_on(ask(&site, store, rounds, "", false));
             tell(table(&answers));
             asked.push(answers);
         }
@@ -206,7 +207,7 @@ impl Times {
 }
 
 /// Asks every class. SQL by hand has connections of its own; nothing is written meanwhile, so all see the same rows.
-async fn ask(site: &Site, store: Store, rounds: usize, only: &str) -> Asked {
+async fn ask(site: &Site, store: Store, rounds: usize, only: &str, alone: bool) -> Asked {
     let view = site.view(store).await;
     let mut world = World::read(&view.by_hand).await.unwrap();
     let flat = site.flat().await;
@@ -223,6 +224,7 @@ async fn ask(site: &Site, store: Store, rounds: usize, only: &str) -> Asked {
         server: &server,
         seen: HashSet::new(),
         opensearch: std::env::var("ANNALS_OPENSEARCH").ok(),
+        alone,
     };
     let mut classes = Vec::new();
     for class in CLASSES.iter().filter(|class| class.name.contains(only)) {
@@ -248,6 +250,8 @@ struct Sides<'s> {
     seen: HashSet<String>,
     /// Host and port.
     opensearch: Option<String>,
+    /// Nobody else than the library is asked.
+    alone: bool,
 }
 
 impl Sides<'_> {
@@ -266,6 +270,10 @@ impl Sides<'_> {
             answers.matches.push_from(round, page.total as f64);
             answers.first.push_from(round, first);
             answers.next.push_from(round, next);
+        }
+        if self.alone {
+            eprintln!("{}", row(&answers));
+            return answers;
         }
         let asked = || questions.iter().zip(&found).enumerate();
         for (round, (question, expected)) in asked() {

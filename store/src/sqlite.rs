@@ -41,6 +41,10 @@ const WRITER_CACHE_KIB: i64 = 256 * 1024;
 /// Cache of every other connection, in KiB.
 const READER_CACHE_KIB: i64 = 4 * 1024;
 
+/// Bytes of a view's file that a reader has in its address space, SQLite's own limit: a question that looks at thousands of
+/// rows would copy a page for each. The file is never made shorter, which alone could make such a read fail.
+const READER_MAP_BYTES: i64 = 0x7fff_0000;
+
 /// Rows that the engine's thread may be ahead of the reading task.
 const ROW_BUFFER: usize = 1_024;
 
@@ -202,6 +206,7 @@ impl SqliteViewStore {
     pub async fn open_readers(path: &Path, connections: u32) -> Result<Pool> {
         let options = options(path, Durability::Normal, false)
             .pragma("query_only", "ON")
+            .pragma("mmap_size", READER_MAP_BYTES.to_string())
             // A page of rows comes over in one go: every full buffer costs two switches between threads.
             .row_buffer_size(ROW_BUFFER);
         let readers = pool(path, options, connections).await?;

@@ -8,10 +8,12 @@ mod condition;
 mod counts;
 pub mod feed;
 pub mod fold;
+mod histogram;
 pub mod query;
 mod resolve;
 mod search;
 mod statement;
+mod stretches;
 mod text;
 mod totals;
 

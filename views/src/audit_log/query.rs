@@ -1,5 +1,6 @@
 //! Questions to the audit log: what can be asked, and the rows of the answer. `statement` makes the SQL.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use annals_schemas::{ActorKind, Severity};
@@ -12,8 +13,10 @@ use uuid::Uuid;
 use super::AuditLog;
 use super::actions::severity;
 use super::condition::{AuditField, Piece};
+use super::histogram::Histogram;
 use super::resolve::Resolved;
 use super::statement::{self, Statement};
+use super::stretches;
 use super::text::{self, Hits, MAX_CANDIDATES};
 use super::totals::{self, Totals};
 use crate::Result;
@@ -271,18 +274,23 @@ pub async fn counted_page(
     let read = async {
         let mut tx = reader.pool.snapshot().await?;
         let positions = log_positions(&mut tx).await?;
-        let Some(found) = Resolved::of(&mut tx, &query.scope, &query.filter).await? else {
+        let Some(mut found) = Resolved::of(&mut tx, &query.scope, &query.filter).await? else {
             return Ok(CountedPage { events: Vec::new(), total: 0, positions });
         };
         if let Some((events, total)) = among_hits(&mut tx, totals, query, &found).await? {
             return Ok(CountedPage { events, total, positions });
         }
-        let total = totals::total(&mut tx, totals, reader.generation.number, query, &found).await?;
+        stretches::find_pairs(&mut tx, &mut found).await?;
+        let histogram = Histogram::of(&mut tx, &found).await?;
+        let total = match &histogram {
+            Some(histogram) => histogram.total(),
+            None => totals::total(&mut tx, totals, reader.generation.number, query, &found).await?,
+        };
         let events = if total <= query.offset {
             Vec::new()
         } else {
             match narrowed(&mut tx, query, found).await? {
-                Some(found) => ordinary_rows(&mut tx, query, found).await?,
+                Some(found) => ordinary_rows(&mut tx, query, found, histogram).await?,
                 None => Vec::new(),
             }
         };
@@ -330,7 +338,7 @@ async fn narrowed(
             |partition: &Partition| known.iter().find(|(known, _)| known == partition).map(|(_, id)| *id);
         let ids: Vec<(i64, i64)> =
             positions.iter().filter_map(|(p, next)| Some((id(p)?, next.cast_signed()))).collect();
-        found.add(totals::before(&ids));
+        found.narrow(totals::before(&ids));
     }
     if let Some(key) = query.after {
         let ascending = query.by_time() == Some(Direction::Ascending);
@@ -340,7 +348,7 @@ async fn narrowed(
             ("<", TimeRange { start: None, end: Some(key.at) })
         };
         found.time = found.time.and(limit);
-        found.add(Piece::with(
+        found.narrow(Piece::with(
             format!("(events.at {sign} ? OR events.event_id > ?)"),
             [key.at.into(), key.event_id.into()],
         ));
@@ -401,33 +409,38 @@ async fn page_of_hits(
 async fn rows(
     tx: &mut Transaction,
     query: &AuditQuery,
-    found: Resolved,
+    mut found: Resolved,
 ) -> Result<Vec<AuditEvent>, sqlx::Error> {
-    match hits(tx, &found, MAX_CANDIDATES).await? {
-        Some(hits) => Ok(page_of_hits(tx, query, &found, &hits).await?.0),
-        None => ordinary_rows(tx, query, found).await,
+    if let Some(hits) = hits(tx, &found, MAX_CANDIDATES).await? {
+        return Ok(page_of_hits(tx, query, &found, &hits).await?.0);
     }
+    stretches::find_pairs(tx, &mut found).await?;
+    let histogram = if query.offset < statement::DEEP { None } else { Histogram::of(tx, &found).await? };
+    ordinary_rows(tx, query, found, histogram).await
 }
 
-/// A page by way of the indexes of rows.
+/// A page by way of the indexes of rows. The histogram is of the question; it tells where a page stands that is not narrowed.
 async fn ordinary_rows(
     tx: &mut Transaction,
     query: &AuditQuery,
     mut found: Resolved,
+    histogram: Option<Histogram>,
 ) -> Result<Vec<AuditEvent>, sqlx::Error> {
     if query.limit == 0 || query.offset > i64::MAX as u64 {
         return Ok(Vec::new());
     }
-    let offset = totals::locate(tx, query, &mut found).await?;
-    let pairs = statement::existing_pairs(tx, &found).await?;
-    let near;
-    let query = if offset == query.offset {
-        query
-    } else {
-        near = AuditQuery { offset, ..query.clone() };
-        &near
-    };
-    let statement = Statement::page(tx.connection().dialect(), query, &found, pairs.as_deref());
+    let dialect = tx.connection().dialect();
+    let mut query = Cow::Borrowed(query);
+    let mut rows = None;
+    if let (Some(histogram), Some(direction), None) = (histogram, query.by_time(), &found.narrowing)
+        && statement::gains_by_location(dialect, &query, &found)
+    {
+        let location = histogram.locate(tx, direction, query.offset, query.limit).await?;
+        found.time = location.range;
+        query.to_mut().offset = location.offset;
+        rows = Some(location.rows);
+    }
+    let statement = Statement::page(dialect, &query, &found, rows);
     let rows = statement.into_sql().fetch_all(&mut *tx).await?;
     rows.iter().map(|row| read_event(row, query.fields)).collect()
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::actions::Actions;
 use super::condition::{AuditField, Conditions, Piece};
 use super::query::Scope;
+use super::stretches::Pair;
 use super::text::Needle;
 use crate::filter::{Filter, Test, TimeRange};
 
@@ -32,8 +33,12 @@ pub(super) struct Resolved {
     pub(super) addresses: Option<Vec<i64>>,
     pub(super) entities: Option<Vec<i64>>,
     pub(super) event_ids: Option<Vec<Uuid>>,
+    /// Which customers and leading ids have any row together, of those of whom all is visible. `None`: not looked for.
+    pub(super) pairs: Option<Vec<Pair>>,
     /// What is tested row by row.
     pub(super) condition: Option<Piece>,
+    /// What holds for this page beyond the question: rows that follow another one, rows of a part of the log.
+    pub(super) narrowing: Option<Piece>,
     /// What the text of every row that fulfils the condition must contain.
     pub(super) needle: Option<Needle>,
 }
@@ -151,9 +156,17 @@ impl Resolved {
         Ok(true)
     }
 
-    /// Narrows the question as its page does: rows that follow another one, rows of a part of the log.
-    pub(super) fn add(&mut self, piece: Piece) {
-        self.condition = Some(match self.condition.take() {
+    /// The ids of the caller whose own events are asked for.
+    pub(super) fn own_ids(&self) -> impl Iterator<Item = i64> {
+        self.callers
+            .iter()
+            .filter(|id| self.actors.as_ref().is_none_or(|actors| actors.contains(id)))
+            .copied()
+    }
+
+    /// Narrows the question as its page does.
+    pub(super) fn narrow(&mut self, piece: Piece) {
+        self.narrowing = Some(match self.narrowing.take() {
             Some(before) => Piece::both(before, piece),
             None => piece,
         });

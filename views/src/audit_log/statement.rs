@@ -1,28 +1,41 @@
 //! The SQL of a question.
 //!
-//! A page is found in two steps. The first works on one index: each index begins with (customer, something) and ends
-//! with the time, so a question about one customer and one actor reads its answer in order and stops at the limit.
-//! A question about several customers or actors is one such arm for each, merged by SQLite (`UNION ALL` with
-//! `ORDER BY` merges sorted arms and takes no more of each than it needs; PostgreSQL does the same by a merge of
-//! appended scans). The second step fetches the page's rows with their texts.
+//! A page is found in two steps. The first works on the stretches of one index ([`super::stretches`]), each of which is in
+//! the order of time:
+//! - few are merged: an arm for each, `UNION ALL` with `ORDER BY`, of which SQLite takes no more than it needs;
+//! - many are looked at one after the other, and what is found is sorted: few rows, as the counters have told the range of
+//!   time in which the page stands ([`super::histogram`]), and each stretch gives no more than a page.
+//!
+//! The second step fetches the page's rows with their texts.
 
 use annals_store::sql::{Sql, sql};
-use annals_store::{Dialect, Transaction, Value};
+use annals_store::{Dialect, Value};
 use uuid::Uuid;
 
 use super::condition::Piece;
+use super::counts::{Dimension, Span};
 use super::query::{AuditQuery, Direction, Fields, Order, SortKey};
 use super::resolve::Resolved;
+use super::stretches::{Pair, Stretches};
 use super::text::Hits;
 
 /// Arms of one merged query; SQLite takes at most 500. Beyond it the rows are sorted instead.
 const MAX_ARMS: usize = 400;
 
+/// Arms from which on SQLite takes longer to read the statement than to look at all stretches and sort what is there.
+const MANY_ARMS: usize = 64;
+
+/// Looks from which on it pays for PostgreSQL to know where a page stands: each gives as many rows as a page has.
+const MANY_LOOKS: usize = 8;
+
+/// Offsets from which on a page is looked for in the counters.
+pub(super) const DEEP: u64 = 2_000;
+
+/// Rows that are rather sorted than merged out of many arms.
+const MAX_SORTED: u64 = 10_000;
+
 /// Ids of one filter that are bound one by one.
 const MAX_BOUND_IDS: usize = 200;
-
-/// Pairs of customer and leading id that are looked up before the arms are made.
-const MAX_LOOKS: usize = 20_000;
 
 /// Values that one merged query binds; SQLite takes at most 32,766. Every arm repeats the filters that do not lead, so
 /// that a few long lists are too many. Beyond it the rows are sorted instead.
@@ -39,7 +52,7 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    fn new(dialect: Dialect) -> Self {
+    pub(super) fn new(dialect: Dialect) -> Self {
         Self { dialect, sql: String::new(), values: Vec::new() }
     }
 
@@ -47,42 +60,65 @@ impl Statement {
         sql(self.sql).bind_all(self.values).once()
     }
 
-    /// One page.
-    pub(super) fn page(
-        dialect: Dialect,
-        query: &AuditQuery,
-        found: &Resolved,
-        pairs: Option<&[Pair]>,
-    ) -> Self {
+    /// One page. `rows` is how many rows are in the question's range of time, where it is known.
+    pub(super) fn page(dialect: Dialect, query: &AuditQuery, found: &Resolved, rows: Option<u64>) -> Self {
         let mut statement = Self::new(dialect);
         let row = row_name(dialect);
-        let arms = arms(found, pairs);
-        statement.sql.push_str("WITH page AS (");
-        match query.by_time() {
-            Some(direction) if found.event_ids.is_none() && can_be_merged(&arms, found) => {
-                for (index, arm) in arms.iter().enumerate() {
-                    statement.sql.push_str(if index == 0 { "" } else { " UNION ALL " });
-                    statement.sql.push_str(&format!("SELECT {row} AS id, at, event_id"));
-                    statement.arm(arm, found);
+        let stretches = Stretches::of(found).unwrap_or_default();
+        let way = |direction| if direction == Direction::Descending { " DESC" } else { "" };
+        statement.push("WITH page AS (");
+        match (query.by_time(), Way::of(dialect, &stretches, found, rows)) {
+            (Some(direction), Way::Merge) => {
+                let arms = stretches.iter().flat_map(|s| s.pairs.iter().map(move |pair| (s, *pair)));
+                for (index, (stretches, pair)) in arms.enumerate() {
+                    statement.push(if index == 0 { "" } else { " UNION ALL " });
+                    statement.push(&format!("SELECT {row} AS id, at, event_id"));
+                    statement.arm(stretches, pair, found);
                 }
-                let way = if direction == Direction::Descending { " DESC" } else { "" };
-                statement.sql.push_str(&format!(" ORDER BY at{way}, event_id"));
+                statement.push(&format!(" ORDER BY at{}, event_id", way(direction)));
+            }
+            (Some(direction), Way::Look) => {
+                let order = format!(" ORDER BY at{}, event_id", way(direction));
+                let most = query.offset.saturating_add(u64::from(query.limit)).cast_signed();
+                for (index, stretches) in stretches.iter().enumerate() {
+                    statement.push(if index == 0 { "" } else { " UNION ALL " });
+                    match dialect {
+                        Dialect::Sqlite => {
+                            statement
+                                .push("SELECT events.id AS id, events.at AS at, events.event_id AS event_id");
+                            statement.looks(stretches, found);
+                        }
+                        Dialect::Postgres => {
+                            statement.push("SELECT hit.id, hit.at, hit.event_id FROM ");
+                            statement.pairs(&stretches.pairs);
+                            statement.push(
+                                " CROSS JOIN LATERAL (SELECT ctid AS id, at, event_id FROM events WHERE ",
+                            );
+                            statement.of_pair(stretches, found);
+                            statement.push(&order);
+                            statement.push(" LIMIT ");
+                            statement.bind(most);
+                            statement.push(") AS hit");
+                        }
+                    }
+                }
+                statement.push(&order);
             }
             _ => {
-                statement.sql.push_str(&format!("SELECT events.{row} AS id FROM events "));
-                statement.sql.push_str(JOINS);
-                statement.sql.push_str(" WHERE ");
+                statement.push(&format!("SELECT events.{row} AS id FROM events "));
+                statement.push(JOINS);
+                statement.push(" WHERE ");
                 statement.anywhere(found);
-                statement.sql.push_str(&order_by(dialect, query));
+                statement.push(&order_by(dialect, query));
             }
         }
-        statement.sql.push_str(" LIMIT ");
+        statement.push(" LIMIT ");
         statement.bind(i64::from(query.limit));
-        statement.sql.push_str(" OFFSET ");
+        statement.push(" OFFSET ");
         statement.bind(query.offset.cast_signed());
-        statement.sql.push(')');
+        statement.push(")");
         statement.rows("page", query.fields);
-        statement.sql.push_str(&order_by(dialect, query));
+        statement.push(&order_by(dialect, query));
         statement
     }
 
@@ -116,28 +152,87 @@ impl Statement {
     /// How many rows match: all of them, or those of one partition from an offset on.
     pub(super) fn count(dialect: Dialect, found: &Resolved, beyond: Option<(i64, i64)>) -> Self {
         let mut statement = Self::new(dialect);
-        let arms = arms(found, None);
         if let Some((partition, from)) = beyond {
-            statement.sql.push_str("SELECT count(*) FROM events");
+            statement.push("SELECT count(*) FROM events");
             statement.indexed_by("events_by_position");
-            statement.sql.push_str(" WHERE partition = ");
+            statement.push(" WHERE partition = ");
             statement.bind(partition);
-            statement.sql.push_str(" AND \"offset\" >= ");
+            statement.push(" AND \"offset\" >= ");
             statement.bind(from);
-            statement.sql.push_str(" AND ");
+            statement.push(" AND ");
             statement.anywhere(found);
-        } else if found.event_ids.is_none() && can_be_merged(&arms, found) {
-            statement.sql.push_str("SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM (");
-            for (index, arm) in arms.iter().enumerate() {
-                statement.sql.push_str(if index == 0 { "" } else { " UNION ALL " });
-                statement.sql.push_str("SELECT count(*) AS n");
-                statement.arm(arm, found);
-            }
-            statement.sql.push_str(") AS arms");
-        } else {
-            statement.sql.push_str("SELECT count(*) FROM events WHERE ");
-            statement.anywhere(found);
+            return statement;
         }
+        let stretches = Stretches::of(found).unwrap_or_default();
+        // Rows that are tested one by one are for the planner to read in the best order.
+        let merged = found.condition.is_some() && can_be_merged(&stretches, found);
+        if found.event_ids.is_some() || !(merged || can_be_looked_at(&stretches, found)) {
+            statement.push("SELECT count(*) FROM events WHERE ");
+            statement.anywhere(found);
+            return statement;
+        }
+        statement.push("SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM (");
+        let mut first = true;
+        for stretches in &stretches {
+            let arms = if merged { stretches.pairs.as_slice() } else { &[] };
+            for pair in arms {
+                statement.push(if std::mem::take(&mut first) { "" } else { " UNION ALL " });
+                statement.push("SELECT count(*) AS n");
+                statement.arm(stretches, *pair, found);
+            }
+            if !merged {
+                statement.push(if std::mem::take(&mut first) { "" } else { " UNION ALL " });
+                statement.count_looks(stretches, found);
+            }
+        }
+        statement.push(") AS arms");
+        statement
+    }
+
+    /// Rows of stretches, counted stretch by stretch.
+    fn count_looks(&mut self, stretches: &Stretches, found: &Resolved) {
+        match self.dialect {
+            Dialect::Sqlite => {
+                self.push("SELECT count(*) AS n");
+                self.looks(stretches, found);
+            }
+            Dialect::Postgres => {
+                self.push("SELECT hit.n FROM ");
+                self.pairs(&stretches.pairs);
+                self.push(" CROSS JOIN LATERAL (SELECT count(*) AS n FROM events WHERE ");
+                self.of_pair(stretches, found);
+                self.push(") AS hit");
+            }
+        }
+    }
+
+    /// What the counters of pairs of customer and key say of each span that has any event, in the order of time.
+    pub(super) fn counters(
+        dialect: Dialect,
+        pairs: &[Pair],
+        dimension: Dimension,
+        (span, first, end): (Span, i64, i64),
+    ) -> Self {
+        let mut statement = Self::new(dialect);
+        statement.push("SELECT start, CAST(sum(n) AS bigint) FROM ");
+        statement.pairs(pairs);
+        statement.push(match dialect {
+            Dialect::Sqlite => " CROSS JOIN counts WHERE ",
+            // One look for each pair: the offset keeps the planner from a join over all counters.
+            Dialect::Postgres => " CROSS JOIN LATERAL (SELECT start, n FROM counts WHERE ",
+        });
+        statement.push("counts.customer = pair.column1 AND counts.key = pair.column2 AND dimension = ");
+        statement.bind(dimension.number());
+        statement.push(" AND span = ");
+        statement.bind(span.number());
+        statement.push(" AND start >= ");
+        statement.bind(first);
+        statement.push(" AND start < ");
+        statement.bind(end);
+        if dialect == Dialect::Postgres {
+            statement.push(" OFFSET 0) AS hit");
+        }
+        statement.push(" GROUP BY start ORDER BY start");
         statement
     }
 
@@ -243,6 +338,35 @@ impl Statement {
         self.values.push(value.into());
     }
 
+    pub(super) fn push(&mut self, sql: &str) {
+        self.sql.push_str(sql);
+    }
+
+    /// Pairs as a table `pair`, for a look at each.
+    pub(super) fn pairs(&mut self, pairs: &[Pair]) {
+        match self.dialect {
+            Dialect::Sqlite => {
+                self.push("(VALUES ");
+                for (index, (customer, id)) in pairs.iter().enumerate() {
+                    self.push(if index == 0 { "(" } else { ",(" });
+                    self.bind(*customer);
+                    self.push(",");
+                    self.bind(*id);
+                    self.push(")");
+                }
+                self.push(") AS pair");
+            }
+            Dialect::Postgres => {
+                let (customers, ids): (Vec<i64>, Vec<i64>) = pairs.iter().copied().unzip();
+                self.push("unnest(CAST(");
+                self.bind(customers);
+                self.push(" AS bigint[]), CAST(");
+                self.bind(ids);
+                self.push(" AS bigint[])) AS pair(column1, column2)");
+            }
+        }
+    }
+
     fn append(&mut self, piece: &Piece) {
         self.sql.push_str(&piece.sql);
         self.values.extend(piece.values.iter().cloned());
@@ -273,7 +397,7 @@ impl Statement {
         self.sql.push(')');
     }
 
-    fn times(&mut self, found: &Resolved) {
+    pub(super) fn times(&mut self, found: &Resolved) {
         for (sign, time) in [(">=", found.time.start), ("<=", found.time.end)] {
             if let Some(time) = time {
                 self.sql.push_str(&format!(" AND events.at {sign} "));
@@ -282,38 +406,55 @@ impl Statement {
         }
     }
 
-    /// One arm: one customer and one value of the column that leads.
-    fn arm(&mut self, arm: &Arm, found: &Resolved) {
-        self.sql.push_str(" FROM events");
-        self.indexed_by(match arm.leader {
-            Some(("actor", _)) => "events_by_actor",
-            Some(("action", _)) => "events_by_action",
-            Some(("address", _)) => "events_by_address",
-            _ => "events_by_time",
-        });
-        self.sql.push_str(" WHERE events.customer = ");
-        self.bind(arm.customer);
-        if let Some((column, id)) = arm.leader {
-            self.sql.push_str(" AND events.");
-            self.sql.push_str(column);
-            self.sql.push_str(" = ");
+    /// One arm: one stretch.
+    fn arm(&mut self, stretches: &Stretches, (customer, id): Pair, found: &Resolved) {
+        self.push(" FROM events");
+        self.indexed_by(stretches.index);
+        self.push(" WHERE events.customer = ");
+        self.bind(customer);
+        if let Some(leader) = stretches.leader {
+            self.push(&format!(" AND events.{leader} = "));
             self.bind(id);
         }
-        if arm.own {
-            self.sql.push_str(" AND ");
-            self.ids("events.actor", &found.callers);
+        self.beyond(stretches, found);
+    }
+
+    /// All stretches of an index, each looked at; for SQLite, whose joins can be told their order.
+    fn looks(&mut self, stretches: &Stretches, found: &Resolved) {
+        self.push(" FROM ");
+        self.pairs(&stretches.pairs);
+        self.push(" CROSS JOIN events");
+        self.indexed_by(stretches.index);
+        self.push(" WHERE ");
+        self.of_pair(stretches, found);
+    }
+
+    /// The rows of one of the pairs that are looked at.
+    fn of_pair(&mut self, stretches: &Stretches, found: &Resolved) {
+        self.push("events.customer = pair.column1");
+        if let Some(leader) = stretches.leader {
+            self.push(&format!(" AND events.{leader} = pair.column2"));
         }
+        self.beyond(stretches, found);
+    }
+
+    /// What a question asks of the rows of a stretch.
+    fn beyond(&mut self, stretches: &Stretches, found: &Resolved) {
         for (column, ids) in found.filters() {
             if let Some(ids) = ids
-                && arm.leader.is_none_or(|(leader, _)| leader != column)
+                && stretches.leader != Some(column)
             {
-                self.sql.push_str(" AND ");
+                self.push(" AND ");
                 self.ids(&format!("events.{column}"), ids);
             }
         }
         self.times(found);
-        if let Some(condition) = &found.condition {
-            self.sql.push_str(" AND ");
+        self.conditions(found);
+    }
+
+    fn conditions(&mut self, found: &Resolved) {
+        for condition in found.condition.iter().chain(&found.narrowing) {
+            self.push(" AND ");
             self.append(condition);
         }
     }
@@ -344,10 +485,7 @@ impl Statement {
             self.sql.push(')');
         }
         self.times(found);
-        if let Some(condition) = &found.condition {
-            self.sql.push_str(" AND ");
-            self.append(condition);
-        }
+        self.conditions(found);
     }
 }
 
@@ -359,99 +497,82 @@ fn row_name(dialect: Dialect) -> &'static str {
     }
 }
 
-/// One sorted stretch of an index.
-struct Arm {
-    customer: i64,
-    leader: Option<(&'static str, i64)>,
-    own: bool,
+/// Whether a page is found sooner when it is known where it stands.
+pub(super) fn gains_by_location(dialect: Dialect, query: &AuditQuery, found: &Resolved) -> bool {
+    let few = match dialect {
+        Dialect::Sqlite => MANY_ARMS,
+        Dialect::Postgres => MANY_LOOKS,
+    };
+    query.offset >= DEEP || Stretches::of(found).is_some_and(|stretches| count_of(&stretches) >= few)
 }
 
-/// The column that leads and its ids: equalities in the index, which the time order follows.
-fn leader(found: &Resolved) -> Option<(&'static str, &[i64])> {
-    found.filters().filter(|(column, _)| *column != "entity").find_map(|(column, ids)| Some((column, ids?)))
+fn count_of(stretches: &[Stretches]) -> usize {
+    stretches.iter().map(|stretches| stretches.pairs.len()).sum()
 }
 
-/// A customer and an id of the leading column.
-pub(super) type Pair = (i64, i64);
+/// How the rows of a page are found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// One arm for each stretch, merged.
+    Merge,
+    /// A look at each stretch; what is found is sorted.
+    Look,
+    /// All rows by one condition, sorted.
+    Sort,
+}
 
-/// Which pairs of customer and leading id have any row. Most have none: an actor belongs to one customer. A look into
-/// the index for each costs far less than an arm for each. `None` when there is nothing to save, or too much to look at.
-pub(super) async fn existing_pairs(
-    tx: &mut Transaction,
-    found: &Resolved,
-) -> Result<Option<Vec<Pair>>, sqlx::Error> {
-    let Some((column, ids)) = leader(found) else { return Ok(None) };
-    let looks = found.all_of.len() * ids.len();
-    if found.all_of.len() < 2 || looks > MAX_LOOKS || found.all_of.len() + ids.len() > MAX_MERGED_VALUES {
-        return Ok(None);
-    }
-    let dialect = tx.connection().dialect();
-    let mut statement = Statement::new(dialect);
-    for (name, values) in [("WITH c(id) AS (VALUES ", &found.all_of[..]), ("), l(id) AS (VALUES ", ids)] {
-        statement.sql.push_str(name);
-        for (index, value) in values.iter().enumerate() {
-            statement.sql.push_str(if index == 0 { "(" } else { ",(" });
-            statement.bind(*value);
-            statement.sql.push(')');
+impl Way {
+    fn of(dialect: Dialect, stretches: &[Stretches], found: &Resolved, rows: Option<u64>) -> Self {
+        if found.event_ids.is_some() {
+            return Self::Sort;
+        }
+        let arms = count_of(stretches);
+        // Stretches of which most rows fail would be read to their ends, each for a page of its own.
+        let looks = found.condition.is_none() && can_be_looked_at(stretches, found);
+        let merges = can_be_merged(stretches, found);
+        let prefers_looks = match dialect {
+            // Its planner takes longer over arms than over rows, and may take the wrong index for one.
+            Dialect::Postgres => arms > 1,
+            Dialect::Sqlite => arms >= MANY_ARMS && rows.is_some_and(|rows| rows <= MAX_SORTED),
+        };
+        match (looks, merges) {
+            (true, _) if prefers_looks => Self::Look,
+            (_, true) => Self::Merge,
+            (true, false) => Self::Look,
+            (false, false) => Self::Sort,
         }
     }
-    // PostgreSQL would turn EXISTS into a join over all rows; a limit within LATERAL keeps it one look each.
-    let (before, after) = match dialect {
-        Dialect::Sqlite => ("WHERE EXISTS (SELECT 1", ")"),
-        Dialect::Postgres => ("CROSS JOIN LATERAL (SELECT 1", " LIMIT 1) AS hit"),
-    };
-    statement.sql.push_str(&format!(
-        ") SELECT c.id, l.id FROM c CROSS JOIN l {before} FROM events WHERE customer = c.id AND {column} = l.id"
-    ));
-    statement.times(found);
-    statement.sql.push_str(after);
-    let rows = statement.into_sql().fetch_all(tx).await?;
-    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, sqlx::Error>>().map(Some)
 }
 
-fn arms(found: &Resolved, pairs: Option<&[Pair]>) -> Vec<Arm> {
-    let arm = |(customer, leader): (i64, Option<(&'static str, i64)>)| Arm { customer, leader, own: false };
-    let all_of = found.all_of.iter().copied();
-    let mut arms: Vec<Arm> = match (leader(found), pairs) {
-        (None, _) => all_of.map(|customer| arm((customer, None))).collect(),
-        (Some((column, _)), Some(pairs)) => {
-            pairs.iter().map(|&(customer, id)| arm((customer, Some((column, id))))).collect()
-        }
-        (Some((column, ids)), None) => all_of
-            .flat_map(|customer| ids.iter().map(move |id| (customer, Some((column, *id)))))
-            .map(arm)
-            .collect(),
-    };
-    for &customer in &found.own_of {
-        // Own events lead by the caller; an actor filter beside it is only a condition on top.
-        let own = found.callers.iter().filter(|id| found.actors.as_ref().is_none_or(|ids| ids.contains(id)));
-        arms.extend(own.map(|id| Arm { customer, leader: Some(("actor", *id)), own: false }));
-    }
-    if arms.is_empty() {
-        // No arm can match; an impossible one keeps the statement whole.
-        arms.push(Arm { customer: -1, leader: None, own: true });
-    }
-    arms
-}
-
-fn can_be_merged(arms: &[Arm], found: &Resolved) -> bool {
-    // Customer, leader, start and end, and at most every id of every filter.
+/// How many values a question's conditions bind, and how long they are.
+fn size(found: &Resolved) -> (usize, usize) {
     let listed: usize = found.filters().filter_map(|(_, ids)| ids).map(<[i64]>::len).sum();
-    let (places, text) =
-        found.condition.as_ref().map_or((0, 0), |condition| (condition.values.len(), condition.sql.len()));
-    arms.len() <= MAX_ARMS
-        && arms.len() * (4 + found.callers.len() + listed + places) <= MAX_MERGED_VALUES
-        && arms.len() * text <= MAX_MERGED_TEXT
+    let conditions = found.condition.iter().chain(&found.narrowing);
+    let (values, text) = conditions.fold((0, 0), |(values, text), condition| {
+        (values + condition.values.len(), text + condition.sql.len())
+    });
+    // Customer, leader, start and end, and at most every id of every filter.
+    (4 + listed + values, text)
+}
+
+fn can_be_merged(stretches: &[Stretches], found: &Resolved) -> bool {
+    let arms = count_of(stretches);
+    let (values, text) = size(found);
+    (1..=MAX_ARMS).contains(&arms) && arms * values <= MAX_MERGED_VALUES && arms * text <= MAX_MERGED_TEXT
+}
+
+fn can_be_looked_at(stretches: &[Stretches], found: &Resolved) -> bool {
+    let (values, text) = size(found);
+    !stretches.is_empty()
+        && 2 * count_of(stretches) + stretches.len() * values <= MAX_MERGED_VALUES
+        && stretches.len() * text <= MAX_MERGED_TEXT
 }
 
 /// Whether the condition fits into a statement that has it twice.
 pub(super) fn fits_hits(found: &Resolved) -> bool {
     let customers = found.all_of.len() + found.own_of.len();
-    let listed: usize = found.filters().filter_map(|(_, ids)| ids).map(<[i64]>::len).sum();
-    let (places, text) =
-        found.condition.as_ref().map_or((0, 0), |condition| (condition.values.len(), condition.sql.len()));
-    2 * (8 + customers + found.callers.len() + listed + places) <= MAX_MERGED_VALUES
-        && 2 * text <= MAX_MERGED_TEXT
+    let (values, text) = size(found);
+    2 * (8 + customers + found.callers.len() + values) <= MAX_MERGED_VALUES && 2 * text <= MAX_MERGED_TEXT
 }
 
 /// Rows of PostgreSQL by their place in the log.

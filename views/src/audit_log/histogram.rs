@@ -1,0 +1,316 @@
+//! How many events there are when, from the counters: totals without looking at rows, and where a page stands.
+//!
+//! A range of time is cut into days that counters have, hours at both ends, and what is left of an hour there: only that is
+//! counted row by row.
+
+use annals_store::Transaction;
+use chrono::{DateTime, Utc};
+
+use super::counts::{Dimension, Span};
+use super::query::Direction;
+use super::resolve::Resolved;
+use super::statement::Statement;
+use super::stretches::{Pair, Stretches};
+use crate::filter::TimeRange;
+
+/// The number of events of a question in each piece of its range of time, in the order of time.
+pub(super) struct Histogram {
+    parts: Vec<Part>,
+    pieces: Vec<Slice>,
+}
+
+/// A piece of time, and how many events are in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slice {
+    range: Micros,
+    n: u64,
+    is_day: bool,
+}
+
+/// Where a page stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Location {
+    /// A range of time that has all rows of the page.
+    pub(super) range: TimeRange,
+    /// Rows of the range to skip.
+    pub(super) offset: u64,
+    /// Rows in the range.
+    pub(super) rows: u64,
+}
+
+/// A part of a question that counters answer.
+struct Part {
+    dimension: Dimension,
+    pairs: Vec<Pair>,
+    /// Its rows, without a range of time.
+    rows: Resolved,
+}
+
+impl Histogram {
+    /// `None` when counters do not answer the question.
+    pub(super) async fn of(tx: &mut Transaction, found: &Resolved) -> Result<Option<Self>, sqlx::Error> {
+        let Some(parts) = parts(found) else { return Ok(None) };
+        let mut histogram = Self { parts, pieces: Vec::new() };
+        let (before, days, behind) = Micros::of(found.time).split(Span::Day);
+        let mut pieces = histogram.edge(tx, before).await?;
+        if let Some(days) = days {
+            pieces.extend(histogram.spans(tx, Span::Day, days).await?);
+        }
+        pieces.extend(histogram.edge(tx, behind).await?);
+        histogram.pieces = pieces;
+        Ok(Some(histogram))
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.n).sum()
+    }
+
+    /// Where the page of `limit` rows from an offset on stands, to the hour where hours are counted.
+    pub(super) async fn locate(
+        mut self,
+        tx: &mut Transaction,
+        direction: Direction,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Location, sqlx::Error> {
+        let last = offset.saturating_add(u64::from(limit)).saturating_sub(1);
+        for row in [offset, last] {
+            let (at, _) = find(&self.pieces, direction, row);
+            if let Some(day) = self.pieces.get(at).copied().filter(|piece| piece.is_day && self.has_hours()) {
+                let Micros(start, end) = day.range;
+                let hours = (start.div_euclid(Span::Hour.micros()), end.div_euclid(Span::Hour.micros()));
+                let hours = self.spans(tx, Span::Hour, hours).await?;
+                self.pieces.splice(at..=at, hours);
+            }
+        }
+        Ok(location(&self.pieces, direction, offset, last))
+    }
+
+    fn has_hours(&self) -> bool {
+        self.parts.iter().all(|part| part.dimension.has_hours())
+    }
+
+    /// Less than two days.
+    async fn edge(&self, tx: &mut Transaction, edge: Micros) -> Result<Vec<Slice>, sqlx::Error> {
+        let mut pieces = Vec::new();
+        let (before, hours, behind) =
+            if self.has_hours() { edge.split(Span::Hour) } else { (edge, None, Micros(0, 0)) };
+        pieces.extend(self.count(tx, before).await?);
+        if let Some(hours) = hours {
+            pieces.extend(self.spans(tx, Span::Hour, hours).await?);
+        }
+        pieces.extend(self.count(tx, behind).await?);
+        Ok(pieces)
+    }
+
+    /// What is in no whole span, row by row.
+    async fn count(&self, tx: &mut Transaction, range: Micros) -> Result<Option<Slice>, sqlx::Error> {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let mut n = 0;
+        for part in &self.parts {
+            let rows = Resolved { time: range.range(), ..part.rows.clone() };
+            let dialect = tx.connection().dialect();
+            n += Statement::count(dialect, &rows, None).into_sql().fetch_scalar::<u64>(&mut *tx).await?;
+        }
+        Ok(Some(Slice { range, n, is_day: false }))
+    }
+
+    /// Whole spans, those without any event left out.
+    async fn spans(
+        &self,
+        tx: &mut Transaction,
+        span: Span,
+        (first, end): (i64, i64),
+    ) -> Result<Vec<Slice>, sqlx::Error> {
+        let mut spans: Vec<(i64, u64)> = Vec::new();
+        for part in &self.parts {
+            let dialect = tx.connection().dialect();
+            let statement = Statement::counters(dialect, &part.pairs, part.dimension, (span, first, end));
+            for row in statement.into_sql().fetch_all(&mut *tx).await? {
+                spans.push((row.get(0)?, row.get(1)?));
+            }
+        }
+        if self.parts.len() > 1 {
+            spans.sort_unstable();
+        }
+        let mut slices: Vec<Slice> = Vec::new();
+        for (number, n) in spans {
+            let start = number.saturating_mul(span.micros());
+            let range = Micros(start, start.saturating_add(span.micros()));
+            match slices.last_mut().filter(|last| last.range == range) {
+                Some(last) => last.n += n,
+                None => slices.push(Slice { range, n, is_day: span == Span::Day }),
+            }
+        }
+        Ok(slices)
+    }
+}
+
+/// The piece in which a row stands, and how many rows come before that piece.
+fn find(pieces: &[Slice], direction: Direction, row: u64) -> (usize, u64) {
+    let mut before = 0;
+    let mut place = pieces.len();
+    let order: &mut dyn Iterator<Item = usize> = match direction {
+        Direction::Ascending => &mut (0..pieces.len()),
+        Direction::Descending => &mut (0..pieces.len()).rev(),
+    };
+    for at in order {
+        place = at;
+        if row < before + pieces[at].n {
+            return (at, before);
+        }
+        before += pieces[at].n;
+    }
+    // Behind all rows: the last piece that has any.
+    (place, before - pieces.get(place).map_or(0, |piece| piece.n))
+}
+
+fn location(pieces: &[Slice], direction: Direction, first: u64, last: u64) -> Location {
+    let (from, before) = find(pieces, direction, first);
+    let (to, _) = find(pieces, direction, last);
+    let within = pieces.get(from.min(to)..=from.max(to)).unwrap_or_default();
+    let range = match within {
+        [first, .., last] => Micros(first.range.0, last.range.1),
+        [one] => one.range,
+        [] => Micros(0, 0),
+    };
+    Location {
+        range: range.range(),
+        offset: first.saturating_sub(before),
+        rows: within.iter().map(|piece| piece.n).sum(),
+    }
+}
+
+/// The question as what counters answer; `None` when they cannot.
+fn parts(found: &Resolved) -> Option<Vec<Part>> {
+    let asks_more = found.condition.is_some()
+        || found.narrowing.is_some()
+        || found.event_ids.is_some()
+        || found.addresses.is_some()
+        || found.entities.is_some()
+        || (found.actors.is_some() && found.actions.is_some());
+    // Of a caller's own events, nothing is counted apart.
+    if asks_more || (!found.own_of.is_empty() && found.actions.is_some()) {
+        return None;
+    }
+    let mut parts = Vec::new();
+    for stretches in Stretches::of(found)? {
+        let dimension = match stretches.leader {
+            None => Dimension::All,
+            Some("action") => Dimension::Action,
+            Some(_) => Dimension::Actor,
+        };
+        let rows = Resolved {
+            own_of: Vec::new(),
+            pairs: Some(stretches.pairs.clone()),
+            // What leads is said by the pairs.
+            actors: (dimension == Dimension::Actor).then(Vec::new),
+            actions: (dimension == Dimension::Action).then(Vec::new),
+            ..found.clone()
+        };
+        parts.push(Part { dimension, pairs: stretches.pairs, rows });
+    }
+    Some(parts)
+}
+
+/// Microseconds since 1970 from the first up to the second, which is not included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Micros(i64, i64);
+
+impl Micros {
+    fn of(time: TimeRange) -> Self {
+        let start = time.start.map_or(i64::MIN, |start| start.timestamp_micros());
+        let end = time.end.map_or(i64::MAX, |end| end.timestamp_micros().saturating_add(1));
+        Self(start, end)
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 >= self.1
+    }
+
+    /// The whole spans in it, by their numbers, and what is left before and behind them.
+    fn split(self, span: Span) -> (Self, Option<(i64, i64)>, Self) {
+        let length = span.micros();
+        // The least and the greatest number stand for no limit.
+        let first = if self.0 == i64::MIN {
+            i64::MIN / length
+        } else {
+            self.0.div_euclid(length) + i64::from(self.0.rem_euclid(length) != 0)
+        };
+        let last = if self.1 == i64::MAX { i64::MAX / length } else { self.1.div_euclid(length) };
+        if first >= last {
+            return (self, None, Self(0, 0));
+        }
+        let before = if self.0 == i64::MIN { Self(0, 0) } else { Self(self.0, first * length) };
+        let behind = if self.1 == i64::MAX { Self(0, 0) } else { Self(last * length, self.1) };
+        (before, Some((first, last)), behind)
+    }
+
+    fn range(self) -> TimeRange {
+        let time = |micros| DateTime::<Utc>::from_timestamp_micros(micros);
+        TimeRange {
+            start: if self.0 == i64::MIN { None } else { time(self.0) },
+            end: if self.1 == i64::MAX { None } else { time(self.1 - 1) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_range_is_its_spans_and_its_edges(start in -1_000_000_000_000i64..1_000_000_000_000, length in 0i64..1_000_000_000_000) {
+            let range = Micros(start, start + length);
+            for span in [Span::Hour, Span::Day] {
+                let (before, spans, behind) = range.split(span);
+                let whole = spans.map_or(0, |(first, end)| (end - first) * span.micros());
+                prop_assert_eq!(whole + (before.1 - before.0) + (behind.1 - behind.0), length);
+                if let Some((first, end)) = spans {
+                    prop_assert!(before.is_empty() || before.1 == first * span.micros());
+                    prop_assert!(behind.is_empty() || behind.0 == end * span.micros());
+                    prop_assert!(before.1 - before.0 < span.micros() && behind.1 - behind.0 < span.micros());
+                }
+            }
+        }
+
+        /// Rows of given times, one by one, against where their counts say that a page stands.
+        #[test]
+        fn a_page_stands_where_its_rows_are(
+            counts in prop::collection::vec(0..5_u64, 1..20), offset in 0..60_u64, limit in 1..10_u32, descending in any::<bool>()
+        ) {
+            let direction = if descending { Direction::Descending } else { Direction::Ascending };
+            let slices: Vec<Slice> = counts
+                .iter()
+                .zip(0_i64..)
+                .map(|(n, hour)| Slice { range: Micros(hour * 10, hour * 10 + 10), n: *n, is_day: false })
+                .collect();
+            let mut rows: Vec<i64> = slices.iter().flat_map(|s| vec![s.range.0; s.n as usize]).collect();
+            prop_assume!(offset < rows.len() as u64);
+            if descending {
+                rows.reverse();
+            }
+            let page: Vec<i64> = rows.iter().skip(offset as usize).take(limit as usize).copied().collect();
+            let found = location(&slices, direction, offset, offset + u64::from(limit) - 1);
+            let (start, end) = (found.range.start.unwrap(), found.range.end.unwrap());
+            let within: Vec<i64> = rows
+                .into_iter()
+                .filter(|at| (start.timestamp_micros()..=end.timestamp_micros()).contains(at))
+                .collect();
+            prop_assert_eq!(found.rows, within.len() as u64);
+            let again: Vec<i64> = within.into_iter().skip(found.offset as usize).take(limit as usize).collect();
+            prop_assert_eq!(again, page);
+        }
+    }
+
+    #[test]
+    fn no_limit_is_no_edge() {
+        let (before, spans, behind) = Micros::of(TimeRange::default()).split(Span::Day);
+        assert!(before.is_empty() && behind.is_empty() && spans.is_some());
+        assert_eq!(Micros(i64::MIN, i64::MAX).range(), TimeRange::default());
+    }
+}
