@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use annals_access::{Access, Author, CredentialKind, Permission, Secret, copy_control};
 use annals_bus::{Bus, EmbeddedBus};
-use annals_consumers::{Engine, Projector, StopSignal};
+use annals_consumers::{Engine, Projector, StopSignal, feed_index};
 use annals_producers::Publisher;
 use annals_producers::fleet::{CUSTOMERS, Fleet};
 use annals_schemas::{Event, TOPICS};
@@ -132,6 +132,12 @@ impl Site {
         let elapsed = started.elapsed();
         signal.stop();
         task.await.unwrap();
+        // As it would be soon after.
+        let number =
+            generations::find(&engine.control, AuditLog::NAME, State::Active).await.unwrap().unwrap().number;
+        let fed = engine.database.view_store(AuditLog::NAME, number, AuditLog::tables()).await.unwrap();
+        feed_index::<AuditLog>(&fed).await.unwrap();
+        fed.close().await;
         engine.bus.close().await;
         engine.control.close().await;
         self.folded(store, elapsed).await

@@ -27,7 +27,7 @@ use annals_schemas::Registry;
 use annals_store::{ControlDb, Database};
 
 pub use error::ConsumerError;
-pub use projector::Projector;
+pub use projector::{Projector, feed_index};
 pub use status::{State, Status};
 pub use stop::{Stop, StopSignal};
 

@@ -39,7 +39,7 @@ pub(super) struct Resolved {
     pub(super) condition: Option<Piece>,
     /// What holds for this page beyond the question: rows that follow another one, rows of a part of the log.
     pub(super) narrowing: Option<Piece>,
-    /// What the text of every row that fulfils the condition must contain.
+    /// What the text index has of every row that is asked for.
     pub(super) needle: Option<Needle>,
 }
 
@@ -80,7 +80,8 @@ impl Resolved {
         if impossible {
             return Ok(None);
         }
-        resolved.needle = Needle::of(&rest);
+        let objects = resolved.entities.as_deref().and_then(Needle::of_objects);
+        resolved.needle = Needle::both(Needle::of(&rest), objects);
         resolved.condition = (rest != Filter::Everything).then(|| conditions.of(&rest));
         Ok(Some(resolved))
     }

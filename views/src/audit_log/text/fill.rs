@@ -9,8 +9,8 @@ use annals_store::{OnConflict, Place, Rows, ViewStore, ViewTransaction, crash};
 use super::super::AuditLog;
 use super::places::{self, Positions, Runs};
 use super::postings::encode;
-use super::trigrams::trigrams;
-use super::{TEXT_CHUNKS, TEXT_POSTINGS};
+use super::trigrams::{object, trigrams};
+use super::{TEXT_CHUNKS, TEXT_POSTINGS, merge};
 use crate::Result;
 use crate::view::{Indexed, View};
 
@@ -18,7 +18,7 @@ use crate::view::{Indexed, View};
 const PIECE_ROWS: u32 = 1_000;
 
 /// Entries of a chunk, two bytes each: rows with long texts make it full early.
-const MAX_ENTRIES: usize = 8_000_000;
+pub(super) const MAX_ENTRIES: usize = 8_000_000;
 
 /// What is being done, in errors.
 const FEEDING: &str = "feed the text index";
@@ -34,7 +34,8 @@ pub(in super::super) async fn fill(store: &dyn ViewStore, at_least: u64, at_most
         Read::Chunk(chunk, behind) => (chunk, behind),
     };
     let rows = chunk.rows;
-    if !chunk.write(&mut *tx).await? {
+    let earlier = merge::earlier(&mut *tx, &chunk).await.during(Place::new(AuditLog::NAME), FEEDING)?;
+    if !chunk.write(&mut *tx, earlier).await? {
         // Another process fed the same rows meanwhile.
         return Ok(Indexed { rows: 0, behind: rows + behind });
     }
@@ -81,12 +82,12 @@ async fn read(tx: &mut dyn ViewTransaction, at_least: u64, at_most: usize) -> Re
 
 /// A chunk that is being made.
 #[derive(Default)]
-struct Chunk {
-    number: i64,
-    runs: Runs,
+pub(super) struct Chunk {
+    pub(super) number: i64,
+    pub(super) runs: Runs,
     reached: Positions,
-    postings: HashMap<i64, Vec<u16>>,
-    entries: usize,
+    pub(super) postings: HashMap<i64, Vec<u16>>,
+    pub(super) entries: usize,
     rows: u64,
 }
 
@@ -110,7 +111,7 @@ impl Chunk {
             let rows = statement.fetch_all(On::from(&mut connection)).await?;
             for row in &rows {
                 let place = row.get(0)?;
-                if !self.add(lane, place, &row.get::<String>(1)?) {
+                if !self.add(lane, place, &row.get::<String>(1)?, row.get(2)?) {
                     return Ok(place);
                 }
                 from = place + 1;
@@ -123,12 +124,12 @@ impl Chunk {
     }
 
     /// Takes a row. `false` when the chunk is full.
-    fn add(&mut self, lane: i64, place: i64, text: &str) -> bool {
+    fn add(&mut self, lane: i64, place: i64, text: &str, entity: Option<i64>) -> bool {
         if self.entries >= MAX_ENTRIES {
             return false;
         }
         let Some(row) = self.runs.add(lane, place) else { return false };
-        for trigram in trigrams(text) {
+        for trigram in trigrams(text).chain(entity.map(object)) {
             let rows = self.postings.entry(trigram).or_default();
             if rows.last() != Some(&row) {
                 rows.push(row);
@@ -139,8 +140,10 @@ impl Chunk {
         true
     }
 
-    /// `false` when another process wrote the chunk of this number.
-    async fn write(self, tx: &mut dyn ViewTransaction) -> Result<bool> {
+    /// Writes it in the place of earlier chunks, which it takes in. `false` when another process wrote the chunk of this
+    /// number.
+    async fn write(mut self, tx: &mut dyn ViewTransaction, earlier: Vec<merge::Earlier>) -> Result<bool> {
+        let replaced = self.take_in(earlier);
         let mut row = Rows::new(&TEXT_CHUNKS);
         row.push([
             self.number.into(),
@@ -150,12 +153,16 @@ impl Chunk {
         if tx.write(&TEXT_CHUNKS, &row, OnConflict::Keep).await? == 0 {
             return Ok(false);
         }
+        if !replaced.is_empty() {
+            let removed = merge::remove(tx, replaced).await;
+            removed.during(Place::new(AuditLog::NAME), FEEDING)?;
+        }
         let mut postings: Vec<(i64, Vec<u16>)> = self.postings.into_iter().collect();
         // In the order of the key, whose pages are then written one after the other.
         postings.sort_unstable_by_key(|(trigram, _)| *trigram);
         let mut rows = Rows::new(&TEXT_POSTINGS);
         for (trigram, places) in postings {
-            rows.push([trigram.into(), self.number.into(), encode(&places).into()]);
+            rows.push([self.number.into(), trigram.into(), encode(&places).into()]);
         }
         tx.write(&TEXT_POSTINGS, &rows, OnConflict::Keep).await?;
         Ok(true)

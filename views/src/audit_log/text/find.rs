@@ -35,7 +35,7 @@ pub(in super::super) async fn find(
     let mut found = Vec::new();
     for chunks in rows.chunks(CHUNKS_AT_ONCE) {
         let numbers = chunks.iter().map(|row| row.get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
-        let entries = Entries::read(tx, &trigrams, &numbers).await?;
+        let entries = Entries::read(tx, trigrams.clone(), numbers.clone()).await?;
         for (row, number) in chunks.iter().zip(numbers) {
             let Some(hits) = entries.of(number, needle)? else { continue };
             if found.len() + hits.count() > at_most {
@@ -60,16 +60,13 @@ pub(in super::super) async fn find(
 struct Entries(HashMap<(i64, i64), Vec<u8>>);
 
 impl Entries {
-    /// `numbers` are those of chunks that follow each other.
-    async fn read(tx: &mut Transaction, trigrams: &[i64], numbers: &[i64]) -> Result<Self, sqlx::Error> {
-        let (first, last) = (numbers.iter().min().copied(), numbers.iter().max().copied());
-        let rows = sql("SELECT chunk, trigram, places FROM text_postings
-             WHERE trigram = ANY(?) AND chunk >= ? AND chunk <= ?")
-        .bind(trigrams.to_vec())
-        .bind(first)
-        .bind(last)
-        .fetch_all(tx)
-        .await?;
+    async fn read(tx: &mut Transaction, trigrams: Vec<i64>, chunks: Vec<i64>) -> Result<Self, sqlx::Error> {
+        let rows =
+            sql("SELECT chunk, trigram, places FROM text_postings WHERE chunk = ANY(?) AND trigram = ANY(?)")
+                .bind(chunks)
+                .bind(trigrams)
+                .fetch_all(tx)
+                .await?;
         let entry = |row: &annals_store::sql::Row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?));
         rows.iter().map(entry).collect::<Result<_, sqlx::Error>>().map(Self)
     }

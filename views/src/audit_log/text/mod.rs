@@ -1,4 +1,4 @@
-//! The text index: which events may contain a text, so that a search does not look at every row.
+//! The text index: which events may contain a text or concern an object, so that a search does not look at every row.
 //!
 //! It is fed after the rows, with a position of its own that is written in the same transaction as its entries. What
 //! stands beyond that position is the tail: a question looks at the tail's rows themselves, so that no answer is behind
@@ -6,14 +6,16 @@
 //! condition.
 //!
 //! Its keys are trigrams, three characters of the folded text ([`super::search`]) as one number, whatever characters they
-//! are. Entries are made in Rust, for both engines alike: no tokenizer and no locale of an engine decides what is found.
-//! Entries of up to 65,536 rows are written at once as a chunk, which never changes.
+//! are, and negative numbers for the objects that events concern. Entries are made in Rust, for both engines alike: no
+//! tokenizer and no locale of an engine decides what is found. Entries of up to 65,536 rows are written at once as a chunk.
+//! Small chunks, as they come while the view is near the end of the log, are merged into the one that fills them up.
 //!
 //! Reading order: [`trigrams`] (keys), [`postings`] (rows of a key in a chunk), [`places`] (what a row is called),
-//! [`fill`] (feeding), [`needle`] (what a filter must contain), [`find`] (candidates).
+//! [`fill`] and [`merge`] (feeding), [`needle`] (what a filter must contain), [`find`] (candidates).
 
 mod fill;
 mod find;
+mod merge;
 mod needle;
 mod places;
 mod postings;
@@ -43,14 +45,14 @@ pub const TEXT_CHUNKS: Table = Table {
     indexes: &[],
 };
 
-/// Which rows of a chunk contain a trigram.
+/// Which rows of a chunk contain a trigram. The chunk comes first: its entries are written, and merged, together.
 pub const TEXT_POSTINGS: Table = Table {
     name: "text_postings",
     columns: &[
-        Column::new("trigram", ColumnKind::Integer),
         Column::new("chunk", ColumnKind::Integer),
+        Column::new("trigram", ColumnKind::Integer),
         Column::new("places", ColumnKind::Bytes),
     ],
-    unique: &["trigram", "chunk"],
+    unique: &["chunk", "trigram"],
     indexes: &[],
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::condition::AuditField;
 use super::super::search::coded;
-use super::trigrams::spread;
+use super::trigrams::{object, spread};
 use crate::filter::{Filter, Test, fold};
 use crate::view::clean;
 
@@ -27,6 +27,20 @@ impl Needle {
     pub(in super::super) fn of(filter: &Filter<AuditField>) -> Option<Self> {
         let needle = Self::within(filter)?;
         (needle.trigrams().len() <= MAX_TRIGRAMS).then_some(needle)
+    }
+
+    /// Rows that concern one of these objects, by dictionary ids; `None` when they are too many.
+    pub(in super::super) fn of_objects(ids: &[i64]) -> Option<Self> {
+        let needles = ids.iter().map(|id| Self::Trigrams(vec![object(*id)])).collect();
+        (ids.len() <= MAX_TRIGRAMS).then_some(Self::Any(needles))
+    }
+
+    /// What both say, of which either may say nothing.
+    pub(in super::super) fn both(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(Self::All(vec![one, other])),
+            (one, other) => one.or(other),
+        }
     }
 
     fn within(filter: &Filter<AuditField>) -> Option<Self> {

@@ -38,12 +38,14 @@ pub(super) async fn ends(mut connection: Connection<'_>) -> Result<Positions, sq
     }
 }
 
-/// The rows of a lane with their texts, in order.
+/// The rows of a lane with their texts and objects, in order.
 pub(super) fn rows(dialect: Dialect, lane: i64, from: i64, end: i64, limit: u32) -> Sql {
     let statement = match dialect {
-        Dialect::Sqlite => sql("SELECT id, search FROM events WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"),
+        Dialect::Sqlite => {
+            sql("SELECT id, search, entity FROM events WHERE id >= ? AND id < ? ORDER BY id LIMIT ?")
+        }
         Dialect::Postgres => {
-            sql("SELECT \"offset\", search FROM events WHERE partition = ? AND \"offset\" >= ?
+            sql("SELECT \"offset\", search, entity FROM events WHERE partition = ? AND \"offset\" >= ?
              AND \"offset\" < ? ORDER BY partition, \"offset\" LIMIT ?")
             .bind(lane)
         }
@@ -77,6 +79,11 @@ impl Runs {
         }
         self.len = len;
         u16::try_from(len - 1).ok()
+    }
+
+    /// How many places are numbered, those without a row too.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// The places of numbers, which come in order. Numbers beyond the last place are left out.

@@ -1,12 +1,20 @@
-//! Trigrams: three characters that follow each other, as one number.
+//! Keys: three characters that follow each other, as one number; objects as negative numbers.
 
 use super::super::search::BORDER;
 
 /// Bits of a character.
 const CHARACTER_BITS: u32 = 21;
 
+/// Objects share so many keys: few enough that a chunk has rows for each, enough that little else is found with one.
+const OBJECT_KEYS: i64 = 4_096;
+
 /// Trigrams of one text that are looked for. More would hardly find fewer rows.
 const MAX_OF_TEXT: usize = 12;
+
+/// The key of an object, by its dictionary id.
+pub(super) fn object(id: i64) -> i64 {
+    -1 - id.rem_euclid(OBJECT_KEYS)
+}
 
 /// Every trigram of a text, in order, repeated ones too. None reaches across a border: no text that is looked for does.
 pub(super) fn trigrams(text: &str) -> impl Iterator<Item = i64> {

@@ -1,0 +1,187 @@
+//! Merging: small chunks become one, so that a question looks at few. Each row is written twice at most.
+
+use std::collections::HashMap;
+
+use annals_store::ViewTransaction;
+use annals_store::sql::sql;
+
+use super::CHUNK_ROWS;
+use super::fill::{Chunk, MAX_ENTRIES};
+use super::find::damaged;
+use super::places::Runs;
+use super::postings::decode;
+
+/// Places of a chunk that is small.
+const SMALL: usize = CHUNK_ROWS / 4;
+
+/// Places from which on a merged chunk is large enough to stay.
+const WORTH_MERGING: usize = CHUNK_ROWS / 4 * 3;
+
+/// Small chunks that are looked at.
+const MOST_AT_ONCE: i64 = 32;
+
+/// A chunk that is to be merged.
+pub(super) struct Earlier {
+    number: i64,
+    runs: Runs,
+    postings: Vec<(i64, Vec<u8>)>,
+}
+
+/// The small chunks right before a new one that make a large one with it, in order; none while they do not.
+pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result<Vec<Earlier>, sqlx::Error> {
+    let mut places = new.runs.len();
+    let mut earlier = Vec::new();
+    if places > SMALL {
+        return Ok(earlier);
+    }
+    let rows = sql("SELECT number, runs FROM text_chunks ORDER BY number DESC LIMIT ?")
+        .bind(MOST_AT_ONCE)
+        .fetch_all(tx.connection())
+        .await?;
+    for row in rows {
+        let runs = Runs::from_bytes(&row.get::<Vec<u8>>(1)?).ok_or_else(damaged)?;
+        if runs.len() > SMALL || places + runs.len() > CHUNK_ROWS {
+            break;
+        }
+        places += runs.len();
+        earlier.push(Earlier { number: row.get(0)?, runs, postings: Vec::new() });
+    }
+    if places < WORTH_MERGING {
+        return Ok(Vec::new());
+    }
+    earlier.reverse();
+    for chunk in &mut earlier {
+        let rows = sql("SELECT trigram, places FROM text_postings WHERE chunk = ?")
+            .bind(chunk.number)
+            .fetch_all(tx.connection())
+            .await?;
+        chunk.postings =
+            rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, sqlx::Error>>()?;
+    }
+    Ok(earlier)
+}
+
+pub(super) async fn remove(tx: &mut dyn ViewTransaction, chunks: Vec<i64>) -> Result<(), sqlx::Error> {
+    for table in ["text_postings WHERE chunk", "text_chunks WHERE number"] {
+        sql(format!("DELETE FROM {table} = ANY(?)")).bind(chunks.clone()).execute(tx.connection()).await?;
+    }
+    Ok(())
+}
+
+impl Chunk {
+    /// Becomes one with earlier chunks, unless that is too much for one. Gives the numbers of those that it has in it.
+    pub(super) fn take_in(&mut self, earlier: Vec<Earlier>) -> Vec<i64> {
+        let Some((runs, postings)) = self.merged(&earlier) else { return Vec::new() };
+        (self.runs, self.postings) = (runs, postings);
+        earlier.into_iter().map(|chunk| chunk.number).collect()
+    }
+
+    fn merged(&self, earlier: &[Earlier]) -> Option<(Runs, HashMap<i64, Vec<u16>>)> {
+        let mut runs = Runs::default();
+        let mut postings: HashMap<i64, Vec<u16>> = HashMap::new();
+        let mut entries = self.entries;
+        for chunk in earlier {
+            let numbers = renumbered(&chunk.runs, &mut runs)?;
+            for (trigram, places) in &chunk.postings {
+                let into = postings.entry(*trigram).or_default();
+                let before = into.len();
+                into.extend(decode(places)?.iter().filter_map(|number| numbers.get(number)));
+                entries += into.len() - before;
+            }
+            if entries > MAX_ENTRIES {
+                return None;
+            }
+        }
+        let numbers = renumbered(&self.runs, &mut runs)?;
+        for (trigram, places) in &self.postings {
+            let places = places.iter().filter_map(|number| numbers.get(usize::from(*number)));
+            postings.entry(*trigram).or_default().extend(places);
+        }
+        Some((runs, postings))
+    }
+}
+
+/// Numbers places anew, behind those that are numbered. `None` when they do not fit.
+fn renumbered(places: &Runs, into: &mut Runs) -> Option<Vec<u16>> {
+    places.places(0..places.len()).map(|(lane, place)| into.add(lane, place)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::postings::encode;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Chunks of rows, each in one or more lanes that grow, with keys.
+    fn chunks() -> impl Strategy<Value = Vec<Vec<(i64, i64, Vec<i64>)>>> {
+        let row = (0..3_i64, 1..100_i64, prop::collection::vec(0..20_i64, 1..5));
+        prop::collection::vec(prop::collection::vec(row, 1..30), 1..6).prop_map(|chunks| {
+            let mut next = [0_i64; 3];
+            let place = |(lane, step, keys): (i64, i64, Vec<i64>), next: &mut [i64; 3]| {
+                let place = &mut next[usize::try_from(lane).unwrap()];
+                *place += step;
+                (lane, *place, keys)
+            };
+            let in_order = |mut chunk: Vec<(i64, i64, Vec<i64>)>| {
+                chunk.sort_by_key(|(lane, ..)| *lane);
+                chunk.into_iter().map(|row| place(row, &mut next)).collect()
+            };
+            chunks.into_iter().map(in_order).collect()
+        })
+    }
+
+    fn chunk(rows: &[(i64, i64, Vec<i64>)]) -> Chunk {
+        let mut chunk = Chunk::default();
+        for (lane, place, keys) in rows {
+            let number = chunk.runs.add(*lane, *place).unwrap();
+            for key in keys {
+                let rows = chunk.postings.entry(*key).or_default();
+                if rows.last() != Some(&number) {
+                    rows.push(number);
+                }
+            }
+        }
+        chunk
+    }
+
+    fn rows_of(chunk: &Chunk, key: i64) -> Vec<(i64, i64)> {
+        let numbers = chunk.postings.get(&key).cloned().unwrap_or_default();
+        chunk.runs.places(numbers.into_iter().map(usize::from)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_merged_chunk_has_the_rows_of_all(chunks in chunks()) {
+            let made: Vec<Chunk> = chunks.iter().map(|rows| chunk(rows)).collect();
+            let earlier: Vec<Earlier> = made[..made.len() - 1]
+                .iter()
+                .zip(0_i64..)
+                .map(|(chunk, number)| Earlier {
+                    number,
+                    runs: chunk.runs.clone(),
+                    postings: chunk.postings.iter().map(|(key, rows)| (*key, encode(rows))).collect(),
+                })
+                .collect();
+            let mut merged = chunk(chunks.last().unwrap());
+            let taken = merged.take_in(earlier);
+            prop_assert_eq!(taken.len(), chunks.len() - 1);
+            for key in 0..20 {
+                let all: Vec<(i64, i64)> = made.iter().flat_map(|chunk| rows_of(chunk, key)).collect();
+                prop_assert_eq!(rows_of(&merged, key), all);
+                prop_assert!(merged.postings.get(&key).is_none_or(|rows| rows.is_sorted()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_stays_apart() {
+        let mut full = Chunk::default();
+        for place in 0..CHUNK_ROWS as i64 {
+            full.runs.add(0, place).unwrap();
+        }
+        let one = chunk(&[(0, 70_000, vec![1])]);
+        let earlier = Earlier { number: 7, runs: one.runs.clone(), postings: Vec::new() };
+        assert!(full.take_in(vec![earlier]).is_empty());
+        assert_eq!(full.runs.len(), CHUNK_ROWS);
+    }
+}
