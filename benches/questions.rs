@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use annals_store::GenerationReader;
-use annals_store::sql::Pool;
+use annals_store::sql::{Pool, sql};
 use annals_views::audit_log::{CountedPage, Totals, counted_page};
 use classes::{CLASSES, Class, FEW, Wanted, World};
 use client::Client;
@@ -362,8 +362,14 @@ impl Found {
 /// Asks in SQL. Gives what all of it took and what the total took, and what was found.
 async fn in_sql(pool: &Pool, question: &Question, tables: Tables) -> (f64, f64, Found) {
     let (count, page) = question.by_hand(tables);
-    let started = Instant::now();
     let mut snapshot = pool.snapshot().await.unwrap();
+    if matches!(pool, Pool::Postgres(_)) {
+        // The server's own settings, where the view's readers have others.
+        for setting in ["join_collapse_limit = 8", "random_page_cost = 4"] {
+            sql(format!("SET LOCAL {setting}")).execute(&mut snapshot).await.unwrap();
+        }
+    }
+    let started = Instant::now();
     let total = count.fetch_scalar(&mut snapshot).await.unwrap();
     let counted = milliseconds(started);
     let rows = page.fetch_all(&mut snapshot).await.unwrap();

@@ -383,7 +383,7 @@ async fn among_hits(
 async fn hits(tx: &mut Transaction, found: &Resolved, at_most: usize) -> Result<Option<Hits>, sqlx::Error> {
     match &found.needle {
         Some(needle) if found.event_ids.is_none() && statement::fits_hits(found) => {
-            text::find(tx, needle, at_most).await
+            text::find(tx, needle, found.time, at_most).await
         }
         _ => Ok(None),
     }

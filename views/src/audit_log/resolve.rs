@@ -80,8 +80,13 @@ impl Resolved {
         if impossible {
             return Ok(None);
         }
-        let objects = resolved.entities.as_deref().and_then(Needle::of_objects);
-        resolved.needle = Needle::both(Needle::of(&rest), objects);
+        let customers = [resolved.all_of.as_slice(), &resolved.own_of].concat();
+        resolved.needle = Needle::with(
+            Needle::of_text(&rest),
+            resolved.entities.as_deref(),
+            &customers,
+            resolved.actions.as_deref(),
+        );
         resolved.condition = (rest != Filter::Everything).then(|| conditions.of(&rest));
         Ok(Some(resolved))
     }

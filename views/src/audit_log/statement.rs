@@ -267,7 +267,8 @@ impl Statement {
 
     /// The matching rows among candidates and tail.
     fn hits(&mut self, columns: &str, found: &Resolved, hits: &Hits) {
-        self.sql.push_str(&format!("SELECT {columns} FROM "));
+        let outer = if self.dialect == Dialect::Postgres { "hits.*" } else { columns };
+        self.push(&format!("SELECT {outer} FROM "));
         match self.dialect {
             Dialect::Sqlite => {
                 // Whatever the planner guesses, rows are looked up by their number.
@@ -276,22 +277,39 @@ impl Statement {
                 self.sql.push_str(") AND ");
             }
             Dialect::Postgres => {
-                let (lanes, places): (Vec<i64>, Vec<i64>) = hits.places.iter().copied().unzip();
-                self.sql.push_str("unnest(CAST(");
-                self.bind(lanes);
-                self.sql.push_str(" AS bigint[]), CAST(");
-                self.bind(places);
-                // One look into the index for each: the limit keeps the planner from a join over all rows.
-                self.sql.push_str(&format!(
-                    " AS bigint[])) AS hit(lane, place) CROSS JOIN LATERAL ({BY_PLACE} = hit.place LIMIT 1) AS events WHERE "
+                // The places of all lanes in one list, and for each lane its stretch of it. A slice is nothing that the
+                // planner could guess at: it takes the index, as it should.
+                let lanes = hits.places.chunk_by(|(one, _), (other, _)| one == other);
+                let mut stretches: [Vec<i64>; 3] = Default::default();
+                for lane in lanes {
+                    let first = stretches[2].last().map_or(1, |last| last + 1);
+                    let last = first + lane.len().cast_signed() as i64 - 1;
+                    for (list, value) in stretches.iter_mut().zip([lane[0].0, first, last]) {
+                        list.push(value);
+                    }
+                }
+                self.push("unnest(");
+                for (index, list) in stretches.into_iter().enumerate() {
+                    self.push(if index == 0 { "CAST(" } else { ", CAST(" });
+                    self.bind(list);
+                    self.push(" AS bigint[])");
+                }
+                self.push(&format!(
+                    ") AS hit(lane, first, last) CROSS JOIN LATERAL (SELECT {columns} FROM events
+                     WHERE events.partition = hit.lane AND events.\"offset\" = ANY((CAST("
                 ));
+                self.bind(hits.places.iter().map(|(_, place)| *place).collect::<Vec<i64>>());
+                self.push(" AS bigint[]))[hit.first:hit.last]) AND ");
             }
         }
         self.anywhere(found);
+        if self.dialect == Dialect::Postgres {
+            self.push(") AS hits");
+        }
         if hits.tail.is_empty() {
             return;
         }
-        self.sql.push_str(&format!(" UNION ALL SELECT {columns} FROM "));
+        self.push(&format!(" UNION ALL SELECT {outer} FROM "));
         match self.dialect {
             Dialect::Sqlite => {
                 let first = hits.tail.iter().map(|(_, place)| *place).max().unwrap_or_default();
@@ -302,13 +320,18 @@ impl Statement {
             Dialect::Postgres => {
                 let lanes: Vec<String> =
                     hits.tail.iter().map(|(lane, place)| format!("({lane}, {place})")).collect();
-                self.sql.push_str(&format!(
-                    "(VALUES {}) AS hit(lane, place) CROSS JOIN LATERAL ({BY_PLACE} >= hit.place OFFSET 0) AS events WHERE ",
+                // The offset keeps the planner from a join over all rows.
+                self.push(&format!(
+                    "(VALUES {}) AS hit(lane, place) CROSS JOIN LATERAL (SELECT {columns} FROM events
+                     WHERE events.partition = hit.lane AND events.\"offset\" >= hit.place AND ",
                     lanes.join(", ")
                 ));
             }
         }
         self.anywhere(found);
+        if self.dialect == Dialect::Postgres {
+            self.push(" OFFSET 0) AS hits");
+        }
     }
 
     /// The rows of a page that was found, with their texts.
@@ -574,10 +597,6 @@ pub(super) fn fits_hits(found: &Resolved) -> bool {
     let (values, text) = size(found);
     2 * (8 + customers + found.callers.len() + values) <= MAX_MERGED_VALUES && 2 * text <= MAX_MERGED_TEXT
 }
-
-/// Rows of PostgreSQL by their place in the log.
-const BY_PLACE: &str = "SELECT events.ctid, events.* FROM events
- WHERE events.partition = hit.lane AND events.\"offset\"";
 
 /// What rows are sorted by, beside the time.
 const SORTED_COLUMNS: &str =

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use annals_store::error::Context;
 use annals_store::sql::{On, sql};
 use annals_store::{OnConflict, Place, Rows, ViewStore, ViewTransaction, crash};
+use chrono::{DateTime, Utc};
 
 use super::super::AuditLog;
-use super::places::{self, Positions, Runs};
+use super::places::{self, IndexedRow, Positions, Runs};
 use super::postings::encode;
-use super::trigrams::{object, trigrams};
+use super::trigrams::{Facet, facet, trigrams};
 use super::{TEXT_CHUNKS, TEXT_POSTINGS, merge};
 use crate::Result;
 use crate::view::{Indexed, View};
@@ -85,6 +86,8 @@ async fn read(tx: &mut dyn ViewTransaction, at_least: u64, at_most: usize) -> Re
 pub(super) struct Chunk {
     pub(super) number: i64,
     pub(super) runs: Runs,
+    /// Between which times its rows are.
+    pub(super) times: Option<(DateTime<Utc>, DateTime<Utc>)>,
     reached: Positions,
     pub(super) postings: HashMap<i64, Vec<u16>>,
     pub(super) entries: usize,
@@ -110,8 +113,9 @@ impl Chunk {
             let statement = places::rows(connection.dialect(), lane, from, end, limit);
             let rows = statement.fetch_all(On::from(&mut connection)).await?;
             for row in &rows {
-                let place = row.get(0)?;
-                if !self.add(lane, place, &row.get::<String>(1)?, row.get(2)?) {
+                let row = IndexedRow::read(lane, row)?;
+                let place = row.place;
+                if !self.add(&row) {
                     return Ok(place);
                 }
                 from = place + 1;
@@ -124,15 +128,18 @@ impl Chunk {
     }
 
     /// Takes a row. `false` when the chunk is full.
-    fn add(&mut self, lane: i64, place: i64, text: &str, entity: Option<i64>) -> bool {
+    fn add(&mut self, row: &IndexedRow) -> bool {
         if self.entries >= MAX_ENTRIES {
             return false;
         }
-        let Some(row) = self.runs.add(lane, place) else { return false };
-        for trigram in trigrams(text).chain(entity.map(object)) {
+        let Some(number) = self.runs.add(row.lane, row.place) else { return false };
+        self.take_times(row.at, row.at);
+        let facets = [facet(Facet::Customer, row.customer), facet(Facet::Action, row.action)];
+        let object = row.entity.map(|id| facet(Facet::Object, id));
+        for trigram in trigrams(&row.text).chain(facets).chain(object) {
             let rows = self.postings.entry(trigram).or_default();
-            if rows.last() != Some(&row) {
-                rows.push(row);
+            if rows.last() != Some(&number) {
+                rows.push(number);
                 self.entries += 1;
             }
         }
@@ -140,14 +147,22 @@ impl Chunk {
         true
     }
 
+    pub(super) fn take_times(&mut self, earliest: DateTime<Utc>, latest: DateTime<Utc>) {
+        let (first, last) = self.times.unwrap_or((earliest, latest));
+        self.times = Some((first.min(earliest), last.max(latest)));
+    }
+
     /// Writes it in the place of earlier chunks, which it takes in. `false` when another process wrote the chunk of this
     /// number.
     async fn write(mut self, tx: &mut dyn ViewTransaction, earlier: Vec<merge::Earlier>) -> Result<bool> {
         let replaced = self.take_in(earlier);
         let mut row = Rows::new(&TEXT_CHUNKS);
+        let (earliest, latest) = self.times.unwrap_or_default();
         row.push([
             self.number.into(),
             self.runs.to_bytes().into(),
+            earliest.into(),
+            latest.into(),
             places::positions_to_bytes(&self.reached).into(),
         ]);
         if tx.write(&TEXT_CHUNKS, &row, OnConflict::Keep).await? == 0 {

@@ -8,6 +8,7 @@ use annals_store::{Dialect, Transaction};
 use super::Needle;
 use super::places::{self, Positions, Runs};
 use super::postings::{Bits, decode};
+use crate::filter::TimeRange;
 
 /// Chunks whose entries are in memory at once.
 const CHUNKS_AT_ONCE: usize = 32;
@@ -21,19 +22,30 @@ pub(in super::super) struct Hits {
     pub(in super::super) tail: Positions,
 }
 
-/// The candidates of a question; `None` when they are more than `at_most`, or nothing is indexed.
+/// The candidates of a question; `None` when they are more than `at_most`, or nothing is indexed. Some may be out of the
+/// range of time.
 pub(in super::super) async fn find(
     tx: &mut Transaction,
     needle: &Needle,
+    time: TimeRange,
     at_most: usize,
 ) -> Result<Option<Hits>, sqlx::Error> {
-    let rows =
-        sql("SELECT number, runs, reached FROM text_chunks ORDER BY number DESC").fetch_all(&mut *tx).await?;
+    let mut rows =
+        sql("SELECT number, runs, reached, earliest, latest FROM text_chunks ORDER BY number DESC")
+            .fetch_all(&mut *tx)
+            .await?;
     let Some(newest) = rows.first() else { return Ok(None) };
     let reached = places::positions_from_bytes(&newest.get::<Vec<u8>>(2)?).ok_or_else(damaged)?;
+    let mut in_range = Vec::with_capacity(rows.len());
+    for row in rows.drain(..) {
+        let of_chunk = TimeRange { start: Some(row.get(3)?), end: Some(row.get(4)?) };
+        if !time.and(of_chunk).is_empty() {
+            in_range.push(row);
+        }
+    }
     let trigrams: Vec<i64> = needle.trigrams().into_iter().collect();
     let mut found = Vec::new();
-    for chunks in rows.chunks(CHUNKS_AT_ONCE) {
+    for chunks in in_range.chunks(CHUNKS_AT_ONCE) {
         let numbers = chunks.iter().map(|row| row.get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
         let entries = Entries::read(tx, trigrams.clone(), numbers.clone()).await?;
         for (row, number) in chunks.iter().zip(numbers) {

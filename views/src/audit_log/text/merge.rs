@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use annals_store::ViewTransaction;
 use annals_store::sql::sql;
+use chrono::{DateTime, Utc};
 
 use super::CHUNK_ROWS;
 use super::fill::{Chunk, MAX_ENTRIES};
@@ -24,6 +25,7 @@ const MOST_AT_ONCE: i64 = 32;
 pub(super) struct Earlier {
     number: i64,
     runs: Runs,
+    times: (DateTime<Utc>, DateTime<Utc>),
     postings: Vec<(i64, Vec<u8>)>,
 }
 
@@ -34,7 +36,7 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
     if places > SMALL {
         return Ok(earlier);
     }
-    let rows = sql("SELECT number, runs FROM text_chunks ORDER BY number DESC LIMIT ?")
+    let rows = sql("SELECT number, runs, earliest, latest FROM text_chunks ORDER BY number DESC LIMIT ?")
         .bind(MOST_AT_ONCE)
         .fetch_all(tx.connection())
         .await?;
@@ -44,7 +46,8 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
             break;
         }
         places += runs.len();
-        earlier.push(Earlier { number: row.get(0)?, runs, postings: Vec::new() });
+        let times = (row.get(2)?, row.get(3)?);
+        earlier.push(Earlier { number: row.get(0)?, runs, times, postings: Vec::new() });
     }
     if places < WORTH_MERGING {
         return Ok(Vec::new());
@@ -73,6 +76,9 @@ impl Chunk {
     pub(super) fn take_in(&mut self, earlier: Vec<Earlier>) -> Vec<i64> {
         let Some((runs, postings)) = self.merged(&earlier) else { return Vec::new() };
         (self.runs, self.postings) = (runs, postings);
+        for chunk in &earlier {
+            self.take_times(chunk.times.0, chunk.times.1);
+        }
         earlier.into_iter().map(|chunk| chunk.number).collect()
     }
 
@@ -159,6 +165,7 @@ mod tests {
                 .map(|(chunk, number)| Earlier {
                     number,
                     runs: chunk.runs.clone(),
+                    times: <_>::default(),
                     postings: chunk.postings.iter().map(|(key, rows)| (*key, encode(rows))).collect(),
                 })
                 .collect();
@@ -180,7 +187,8 @@ mod tests {
             full.runs.add(0, place).unwrap();
         }
         let one = chunk(&[(0, 70_000, vec![1])]);
-        let earlier = Earlier { number: 7, runs: one.runs.clone(), postings: Vec::new() };
+        let earlier =
+            Earlier { number: 7, runs: one.runs.clone(), times: <_>::default(), postings: Vec::new() };
         assert!(full.take_in(vec![earlier]).is_empty());
         assert_eq!(full.runs.len(), CHUNK_ROWS);
     }

@@ -6,7 +6,7 @@
 //! condition.
 //!
 //! Its keys are trigrams, three characters of the folded text ([`super::search`]) as one number, whatever characters they
-//! are, and negative numbers for the objects that events concern. Entries are made in Rust, for both engines alike: no
+//! are, and negative numbers for customers, actions and objects. Entries are made in Rust, for both engines alike: no
 //! tokenizer and no locale of an engine decides what is found. Entries of up to 65,536 rows are written at once as a chunk.
 //! Small chunks, as they come while the view is near the end of the log, are merged into the one that fills them up.
 //!
@@ -33,12 +33,15 @@ pub(super) const MAX_CANDIDATES: usize = 20_000;
 /// Rows of a chunk.
 const CHUNK_ROWS: usize = 1 << 16;
 
-/// The chunks in order: the rows that they name, and the position that the index had reached with each.
+/// The chunks in order: the rows that they name and between which times these are, and the position that the index had
+/// reached with each.
 pub const TEXT_CHUNKS: Table = Table {
     name: "text_chunks",
     columns: &[
         Column::new("number", ColumnKind::Integer),
         Column::new("runs", ColumnKind::Bytes),
+        Column::new("earliest", ColumnKind::Timestamp),
+        Column::new("latest", ColumnKind::Timestamp),
         Column::new("reached", ColumnKind::Bytes),
     ],
     unique: &["number"],

@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 
 use super::super::condition::AuditField;
 use super::super::search::coded;
-use super::trigrams::{object, spread};
+use super::trigrams::{Facet, facet, spread};
 use crate::filter::{Filter, Test, fold};
 use crate::view::clean;
 
 /// Trigrams of one question. Beyond it a filter is a list of words, and better tested row by row.
 const MAX_TRIGRAMS: usize = 256;
 
-/// What a text must contain.
+/// Ids of a facet that narrow a question. More would hardly leave fewer rows.
+const MAX_NARROWING: usize = 16;
+
+/// What a row must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum Needle {
     /// All of these trigrams; at least one.
@@ -23,24 +26,33 @@ pub(in super::super) enum Needle {
 }
 
 impl Needle {
-    /// What a filter asks for; `None` when rows may fulfil it whose text has nothing that an index could find.
-    pub(in super::super) fn of(filter: &Filter<AuditField>) -> Option<Self> {
+    /// What a filter asks of the text; `None` when rows may fulfil it whose text has nothing that an index could find.
+    pub(in super::super) fn of_text(filter: &Filter<AuditField>) -> Option<Self> {
         let needle = Self::within(filter)?;
         (needle.trigrams().len() <= MAX_TRIGRAMS).then_some(needle)
     }
 
-    /// Rows that concern one of these objects, by dictionary ids; `None` when they are too many.
-    pub(in super::super) fn of_objects(ids: &[i64]) -> Option<Self> {
-        let needles = ids.iter().map(|id| Self::Trigrams(vec![object(*id)])).collect();
-        (ids.len() <= MAX_TRIGRAMS).then_some(Self::Any(needles))
+    /// Rows of a text or of objects, or of both; of few customers and actions, where they are few.
+    pub(in super::super) fn with(
+        text: Option<Self>,
+        objects: Option<&[i64]>,
+        customers: &[i64],
+        actions: Option<&[i64]>,
+    ) -> Option<Self> {
+        let objects = objects.and_then(|ids| Self::of(Facet::Object, ids, MAX_TRIGRAMS));
+        let mut all: Vec<Self> = text.into_iter().chain(objects).collect();
+        if all.is_empty() {
+            return None;
+        }
+        all.extend(Self::of(Facet::Customer, customers, MAX_NARROWING));
+        all.extend(actions.and_then(|ids| Self::of(Facet::Action, ids, MAX_NARROWING)));
+        Some(if all.len() == 1 { all.remove(0) } else { Self::All(all) })
     }
 
-    /// What both say, of which either may say nothing.
-    pub(in super::super) fn both(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        match (one, other) {
-            (Some(one), Some(other)) => Some(Self::All(vec![one, other])),
-            (one, other) => one.or(other),
-        }
+    /// Rows of one of these ids; `None` when they are too many.
+    fn of(of: Facet, ids: &[i64], at_most: usize) -> Option<Self> {
+        let needles = ids.iter().map(|id| Self::Trigrams(vec![facet(of, *id)])).collect();
+        (!ids.is_empty() && ids.len() <= at_most).then_some(Self::Any(needles))
     }
 
     fn within(filter: &Filter<AuditField>) -> Option<Self> {
@@ -96,25 +108,28 @@ mod tests {
     #[test]
     fn only_what_every_row_must_contain_is_looked_for() {
         let (long, short) = (has("abc"), has("ab"));
-        assert!(Needle::of(&long).is_some() && Needle::of(&short).is_none());
-        assert!(Needle::of(&Filter::All(vec![long.clone(), short.clone()])).is_some());
-        assert!(Needle::of(&Filter::Any(vec![long.clone(), short])).is_none());
-        assert!(Needle::of(&Filter::Any(vec![long.clone(), has("def")])).is_some());
-        assert!(Needle::of(&Filter::Not(Box::new(long))).is_none());
-        assert!(Needle::of(&Filter::Any(Vec::new())).is_none() && Needle::of(&Filter::Everything).is_none());
+        assert!(Needle::of_text(&long).is_some() && Needle::of_text(&short).is_none());
+        assert!(Needle::of_text(&Filter::All(vec![long.clone(), short.clone()])).is_some());
+        assert!(Needle::of_text(&Filter::Any(vec![long.clone(), short])).is_none());
+        assert!(Needle::of_text(&Filter::Any(vec![long.clone(), has("def")])).is_some());
+        assert!(Needle::of_text(&Filter::Not(Box::new(long))).is_none());
+        assert!(
+            Needle::of_text(&Filter::Any(Vec::new())).is_none()
+                && Needle::of_text(&Filter::Everything).is_none()
+        );
         let sign_in = Filter::Is(AuditField::SignIn, Test::Texts(Case::Exact, vec!["abcdef".into()]));
-        assert!(Needle::of(&sign_in).is_none());
+        assert!(Needle::of_text(&sign_in).is_none());
     }
 
     #[test]
     fn case_and_holes_do_not_matter() {
         let glob =
             Filter::Is(AuditField::Description, Test::Like(Case::Exact, Pattern::of(["a", "BCD", "ef", ""])));
-        let Some(Needle::All(found)) = Needle::of(&glob) else {
+        let Some(Needle::All(found)) = Needle::of_text(&glob) else {
             panic!("it has a piece of three characters")
         };
         assert_eq!(found, [Needle::Trigrams(spread("bcd"))]);
         let many = Filter::Any((100..400).map(|n| has(&format!("x{n}"))).collect());
-        assert!(Needle::of(&many).is_none());
+        assert!(Needle::of_text(&many).is_none());
     }
 }

@@ -3,8 +3,9 @@
 //! SQLite numbers rows as they are written, by one writer at a time: one lane. PostgreSQL has several writers, and no number
 //! of a row that lasts; but each partition's rows are written in the order of the log: a lane for each partition.
 
-use annals_store::sql::{On, Sql, sql};
+use annals_store::sql::{On, Row, Sql, sql};
 use annals_store::{Connection, Dialect};
+use chrono::{DateTime, Utc};
 
 use super::CHUNK_ROWS;
 
@@ -38,14 +39,40 @@ pub(super) async fn ends(mut connection: Connection<'_>) -> Result<Positions, sq
     }
 }
 
-/// The rows of a lane with their texts and objects, in order.
+/// A row as it is taken into the index.
+pub(super) struct IndexedRow {
+    pub(super) lane: i64,
+    pub(super) place: i64,
+    pub(super) text: String,
+    pub(super) at: DateTime<Utc>,
+    pub(super) customer: i64,
+    pub(super) action: i64,
+    pub(super) entity: Option<i64>,
+}
+
+impl IndexedRow {
+    pub(super) fn read(lane: i64, row: &Row) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            lane,
+            place: row.get(0)?,
+            text: row.get(1)?,
+            at: row.get(2)?,
+            customer: row.get(3)?,
+            action: row.get(4)?,
+            entity: row.get(5)?,
+        })
+    }
+}
+
+/// The rows of a lane, in order, as [`IndexedRow::read`] reads them.
 pub(super) fn rows(dialect: Dialect, lane: i64, from: i64, end: i64, limit: u32) -> Sql {
     let statement = match dialect {
         Dialect::Sqlite => {
-            sql("SELECT id, search, entity FROM events WHERE id >= ? AND id < ? ORDER BY id LIMIT ?")
+            sql("SELECT id, search, at, customer, action, entity FROM events
+             WHERE id >= ? AND id < ? ORDER BY id LIMIT ?")
         }
         Dialect::Postgres => {
-            sql("SELECT \"offset\", search, entity FROM events WHERE partition = ? AND \"offset\" >= ?
+            sql("SELECT \"offset\", search, at, customer, action, entity FROM events WHERE partition = ? AND \"offset\" >= ?
              AND \"offset\" < ? ORDER BY partition, \"offset\" LIMIT ?")
             .bind(lane)
         }

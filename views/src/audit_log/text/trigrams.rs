@@ -1,19 +1,30 @@
-//! Keys: three characters that follow each other, as one number; objects as negative numbers.
+//! Keys: three characters that follow each other, as one number; what an event is about as negative numbers.
 
 use super::super::search::BORDER;
 
 /// Bits of a character.
 const CHARACTER_BITS: u32 = 21;
 
-/// Objects share so many keys: few enough that a chunk has rows for each, enough that little else is found with one.
-const OBJECT_KEYS: i64 = 4_096;
+/// What the index knows of an event beside its text. Ids share keys: few enough of them that a chunk stays small, enough
+/// that little else is found with one.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Facet {
+    Customer,
+    Action,
+    Object,
+}
 
 /// Trigrams of one text that are looked for. More would hardly find fewer rows.
 const MAX_OF_TEXT: usize = 12;
 
-/// The key of an object, by its dictionary id.
-pub(super) fn object(id: i64) -> i64 {
-    -1 - id.rem_euclid(OBJECT_KEYS)
+/// The key of a facet, by its dictionary id.
+pub(super) fn facet(facet: Facet, id: i64) -> i64 {
+    let (first, keys) = match facet {
+        Facet::Customer => (1, 1_024),
+        Facet::Action => (2_000, 1_024),
+        Facet::Object => (4_000, 4_096),
+    };
+    -(first + id.rem_euclid(keys))
 }
 
 /// Every trigram of a text, in order, repeated ones too. None reaches across a border: no text that is looked for does.
@@ -54,6 +65,16 @@ mod tests {
         assert_ne!(trigrams("abc").next(), trigrams("acb").next());
         assert_eq!(spread(&"abcdefghijklmnopqrstuvwxyz".repeat(9)).len(), MAX_OF_TEXT);
         assert_eq!(spread("aaaaaaaaaaaaaaaaaaaaaaaa").len(), 1);
+    }
+
+    #[test]
+    fn facets_and_texts_never_share_a_key() {
+        let keys = |of| (0..5_000).map(move |id| facet(of, id)).collect::<std::collections::BTreeSet<_>>();
+        let all = [keys(Facet::Customer), keys(Facet::Action), keys(Facet::Object)];
+        assert_eq!(all.each_ref().map(|keys| keys.len()), [1_024, 1_024, 4_096]);
+        assert!(all.iter().flatten().all(|key| *key < 0));
+        let together: std::collections::BTreeSet<_> = all.iter().flatten().collect();
+        assert_eq!(together.len(), 1_024 * 2 + 4_096);
     }
 
     proptest! {
