@@ -1,13 +1,14 @@
-//! Counters: how many events there are by hour and by day, so that a total need not look at the rows.
+//! Counters: how many events there are by hours, days and blocks of days, so that a total need not look at the rows.
 //!
 //! They are written in the transaction of the rows and contain the partition, as every row does: two projectors never
 //! change the same counter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use annals_store::sql::sql;
 use annals_store::{Column, ColumnKind, OnConflict, Rows, Table, ViewTransaction};
 use chrono::{DateTime, Utc};
+use foldhash::quality::RandomState;
 
 use crate::Result;
 
@@ -41,10 +42,13 @@ impl Dimension {
         self as i64
     }
 
-    /// Whether it is counted by the hour too. There are many actors, and each has an index entry per event, in which an
-    /// edge is counted fast.
-    pub(super) fn has_hours(self) -> bool {
-        self != Self::Actor
+    /// The spans that it is counted by, the longest first. There are many actors, and each has an index entry per event, in
+    /// which an edge is counted fast.
+    pub(super) fn spans(self) -> &'static [Span] {
+        match self {
+            Self::All | Self::Action => &[Span::Block, Span::Day, Span::Hour],
+            Self::Actor => &[Span::Day],
+        }
     }
 }
 
@@ -53,6 +57,8 @@ impl Dimension {
 pub(super) enum Span {
     Hour,
     Day,
+    /// 32 days: the counters of years are few.
+    Block,
 }
 
 impl Span {
@@ -63,7 +69,8 @@ impl Span {
     pub(super) fn micros(self) -> i64 {
         match self {
             Self::Hour => 3_600_000_000,
-            Self::Day => 86_400_000_000,
+            Self::Day => 24 * Self::Hour.micros(),
+            Self::Block => 32 * Self::Day.micros(),
         }
     }
 }
@@ -91,20 +98,26 @@ pub(super) async fn count(
     if written != events.len() as u64 {
         retain_written(tx, &mut events).await?;
     }
-    let mut counts: BTreeMap<[i64; 6], i64> = BTreeMap::new();
+    // What is counted more finely than the rest; everything else is made from it. There are few of these beside the events.
+    let mut actions: HashMap<[i64; 4], i64, RandomState> = HashMap::default();
+    let mut actors: HashMap<[i64; 4], i64, RandomState> = HashMap::default();
     for event in &events {
-        let micros = event.at.timestamp_micros();
-        for (dimension, key) in
-            [(Dimension::All, 0), (Dimension::Action, event.action), (Dimension::Actor, event.actor)]
-        {
-            for span in [Span::Hour, Span::Day] {
-                if span == Span::Hour && !dimension.has_hours() {
-                    continue;
-                }
-                let start = micros.div_euclid(span.micros());
-                let counter =
-                    [event.customer, dimension.number(), key, span.number(), start, event.partition];
-                *counts.entry(counter).or_default() += 1;
+        let at = |span: Span| event.at.timestamp_micros().div_euclid(span.micros());
+        let of = |key, span| [event.customer, event.partition, key, at(span)];
+        *actions.entry(of(event.action, Span::Hour)).or_default() += 1;
+        *actors.entry(of(event.actor, Span::Day)).or_default() += 1;
+    }
+    // In the order of the key, whose pages are then written one after the other.
+    let mut counts: BTreeMap<[i64; 6], i64> = BTreeMap::new();
+    for ([customer, partition, actor, day], n) in actors {
+        counts.insert([customer, Dimension::Actor.number(), actor, Span::Day.number(), day, partition], n);
+    }
+    for ([customer, partition, action, hour], n) in actions {
+        for (dimension, key) in [(Dimension::All, 0), (Dimension::Action, action)] {
+            for span in dimension.spans() {
+                let start = hour.div_euclid(span.micros() / Span::Hour.micros());
+                let counter = [customer, dimension.number(), key, span.number(), start, partition];
+                *counts.entry(counter).or_default() += n;
             }
         }
     }

@@ -1,7 +1,9 @@
 //! How many events there are when, from the counters: totals without looking at rows, and where a page stands.
 //!
-//! A range of time is cut into days that counters have, hours at both ends, and what is left of an hour there: only that is
-//! counted row by row.
+//! A range of time is cut into long spans that counters have, shorter ones at both ends, and what is left of the shortest
+//! there: only that is counted row by row.
+
+use std::collections::BTreeMap;
 
 use annals_store::Transaction;
 use chrono::{DateTime, Utc};
@@ -16,6 +18,7 @@ use crate::filter::TimeRange;
 /// The number of events of a question in each piece of its range of time, in the order of time.
 pub(super) struct Histogram {
     parts: Vec<Part>,
+    spans: &'static [Span],
     pieces: Vec<Slice>,
 }
 
@@ -24,7 +27,8 @@ pub(super) struct Histogram {
 struct Slice {
     range: Micros,
     n: u64,
-    is_day: bool,
+    /// `None`: rows that are in no whole span.
+    span: Option<Span>,
 }
 
 /// Where a page stands.
@@ -50,14 +54,12 @@ impl Histogram {
     /// `None` when counters do not answer the question.
     pub(super) async fn of(tx: &mut Transaction, found: &Resolved) -> Result<Option<Self>, sqlx::Error> {
         let Some(parts) = parts(found) else { return Ok(None) };
-        let mut histogram = Self { parts, pieces: Vec::new() };
-        let (before, days, behind) = Micros::of(found.time).split(Span::Day);
-        let mut pieces = histogram.edge(tx, before).await?;
-        if let Some(days) = days {
-            pieces.extend(histogram.spans(tx, Span::Day, days).await?);
-        }
-        pieces.extend(histogram.edge(tx, behind).await?);
-        histogram.pieces = pieces;
+        // Those that all parts are counted by.
+        let shortest = parts.iter().map(|part| part.dimension.spans()).min_by_key(|spans| spans.len());
+        let mut histogram = Self { spans: shortest.unwrap_or_default(), parts, pieces: Vec::new() };
+        let mut cuts = Vec::new();
+        cut(Micros::of(found.time), histogram.spans, &mut cuts);
+        histogram.pieces = histogram.count(tx, &cuts).await?;
         Ok(Some(histogram))
     }
 
@@ -65,7 +67,7 @@ impl Histogram {
         self.pieces.iter().map(|piece| piece.n).sum()
     }
 
-    /// Where the page of `limit` rows from an offset on stands, to the hour where hours are counted.
+    /// Where the page of `limit` rows from an offset on stands, to the shortest span that is counted.
     pub(super) async fn locate(
         mut self,
         tx: &mut Transaction,
@@ -75,77 +77,77 @@ impl Histogram {
     ) -> Result<Location, sqlx::Error> {
         let last = offset.saturating_add(u64::from(limit)).saturating_sub(1);
         for row in [offset, last] {
-            let (at, _) = find(&self.pieces, direction, row);
-            if let Some(day) = self.pieces.get(at).copied().filter(|piece| piece.is_day && self.has_hours()) {
-                let Micros(start, end) = day.range;
-                let hours = (start.div_euclid(Span::Hour.micros()), end.div_euclid(Span::Hour.micros()));
-                let hours = self.spans(tx, Span::Hour, hours).await?;
-                self.pieces.splice(at..=at, hours);
+            loop {
+                let (at, _) = find(&self.pieces, direction, row);
+                let Some(piece) = self.pieces.get(at) else { break };
+                let Some(shorter) = piece.span.and_then(|span| self.spans.iter().find(|s| **s < span)) else {
+                    break;
+                };
+                let mut cuts = Vec::new();
+                cut(piece.range, std::slice::from_ref(shorter), &mut cuts);
+                let pieces = self.count(tx, &cuts).await?;
+                self.pieces.splice(at..=at, pieces);
             }
         }
         Ok(location(&self.pieces, direction, offset, last))
     }
 
-    fn has_hours(&self) -> bool {
-        self.parts.iter().all(|part| part.dimension.has_hours())
-    }
-
-    /// Less than two days.
-    async fn edge(&self, tx: &mut Transaction, edge: Micros) -> Result<Vec<Slice>, sqlx::Error> {
-        let mut pieces = Vec::new();
-        let (before, hours, behind) =
-            if self.has_hours() { edge.split(Span::Hour) } else { (edge, None, Micros(0, 0)) };
-        pieces.extend(self.count(tx, before).await?);
-        if let Some(hours) = hours {
-            pieces.extend(self.spans(tx, Span::Hour, hours).await?);
-        }
-        pieces.extend(self.count(tx, behind).await?);
-        Ok(pieces)
-    }
-
-    /// What is in no whole span, row by row.
-    async fn count(&self, tx: &mut Transaction, range: Micros) -> Result<Option<Slice>, sqlx::Error> {
-        if range.is_empty() {
-            return Ok(None);
-        }
-        let mut n = 0;
-        for part in &self.parts {
-            let rows = Resolved { time: range.range(), ..part.rows.clone() };
-            let dialect = tx.connection().dialect();
-            n += Statement::count(dialect, &rows, None).into_sql().fetch_scalar::<u64>(&mut *tx).await?;
-        }
-        Ok(Some(Slice { range, n, is_day: false }))
-    }
-
-    /// Whole spans, those without any event left out.
-    async fn spans(
-        &self,
-        tx: &mut Transaction,
-        span: Span,
-        (first, end): (i64, i64),
-    ) -> Result<Vec<Slice>, sqlx::Error> {
-        let mut spans: Vec<(i64, u64)> = Vec::new();
-        for part in &self.parts {
-            let dialect = tx.connection().dialect();
-            let statement = Statement::counters(dialect, &part.pairs, part.dimension, (span, first, end));
+    /// Counts what was cut, in the order of time; spans without any event are left out.
+    async fn count(&self, tx: &mut Transaction, cuts: &[Cut]) -> Result<Vec<Slice>, sqlx::Error> {
+        let dialect = tx.connection().dialect();
+        let mut slices: BTreeMap<i64, Slice> = BTreeMap::new();
+        let mut add = |range: Micros, span, n: u64| {
+            slices.entry(range.0).or_insert(Slice { range, n: 0, span }).n += n;
+        };
+        let spans: Vec<(Span, i64, i64)> = cuts.iter().filter_map(Cut::spans).collect();
+        for part in self.parts.iter().filter(|_| !spans.is_empty()) {
+            let statement = Statement::counters(dialect, &part.pairs, part.dimension, &spans);
             for row in statement.into_sql().fetch_all(&mut *tx).await? {
-                spans.push((row.get(0)?, row.get(1)?));
+                let number: i64 = row.get(0)?;
+                let Some(span) = self.spans.iter().find(|span| span.number() == number) else { continue };
+                let start = row.get::<i64>(1)?.saturating_mul(span.micros());
+                add(Micros(start, start.saturating_add(span.micros())), Some(*span), row.get(2)?);
             }
         }
-        if self.parts.len() > 1 {
-            spans.sort_unstable();
-        }
-        let mut slices: Vec<Slice> = Vec::new();
-        for (number, n) in spans {
-            let start = number.saturating_mul(span.micros());
-            let range = Micros(start, start.saturating_add(span.micros()));
-            match slices.last_mut().filter(|last| last.range == range) {
-                Some(last) => last.n += n,
-                None => slices.push(Slice { range, n, is_day: span == Span::Day }),
+        for cut in cuts {
+            let Cut::Rows(range) = cut else { continue };
+            for part in &self.parts {
+                let rows = Resolved { time: range.range(), ..part.rows.clone() };
+                let counted = Statement::count(dialect, &rows, None).into_sql();
+                add(*range, None, counted.fetch_scalar(&mut *tx).await?);
             }
         }
-        Ok(slices)
+        Ok(slices.into_values().collect())
     }
+}
+
+/// What a range of time is cut into.
+enum Cut {
+    /// Whole spans, by the number of the first and that behind the last.
+    Spans(Span, i64, i64),
+    /// What is in no span, to be counted row by row.
+    Rows(Micros),
+}
+
+impl Cut {
+    fn spans(&self) -> Option<(Span, i64, i64)> {
+        match self {
+            Self::Spans(span, first, end) => Some((*span, *first, *end)),
+            Self::Rows(_) => None,
+        }
+    }
+}
+
+/// Cuts a range into spans, the longest in its middle, in the order of time.
+fn cut(range: Micros, spans: &[Span], into: &mut Vec<Cut>) {
+    if range.is_empty() {
+        return;
+    }
+    let Some((longest, shorter)) = spans.split_first() else { return into.push(Cut::Rows(range)) };
+    let (before, whole, behind) = range.split(*longest);
+    cut(before, shorter, into);
+    into.extend(whole.map(|(first, end)| Cut::Spans(*longest, first, end)));
+    cut(behind, shorter, into);
 }
 
 /// The piece in which a row stands, and how many rows come before that piece.
@@ -266,7 +268,7 @@ mod tests {
         #[test]
         fn a_range_is_its_spans_and_its_edges(start in -1_000_000_000_000i64..1_000_000_000_000, length in 0i64..1_000_000_000_000) {
             let range = Micros(start, start + length);
-            for span in [Span::Hour, Span::Day] {
+            for span in [Span::Hour, Span::Day, Span::Block] {
                 let (before, spans, behind) = range.split(span);
                 let whole = spans.map_or(0, |(first, end)| (end - first) * span.micros());
                 prop_assert_eq!(whole + (before.1 - before.0) + (behind.1 - behind.0), length);
@@ -278,6 +280,28 @@ mod tests {
             }
         }
 
+        #[test]
+        fn cuts_are_all_of_a_range_once(
+            start in -1_000_000_000_000i64..9_000_000_000_000, length in 0i64..20_000_000_000_000, actor in any::<bool>()
+        ) {
+            let spans = if actor { Dimension::Actor } else { Dimension::All }.spans();
+            let mut cuts = Vec::new();
+            cut(Micros(start, start + length), spans, &mut cuts);
+            let mut at = start;
+            for cut in &cuts {
+                let range = match cut {
+                    Cut::Rows(range) => {
+                        prop_assert!(range.1 - range.0 < 2 * spans.last().unwrap().micros());
+                        *range
+                    }
+                    Cut::Spans(span, first, end) => Micros(first * span.micros(), end * span.micros()),
+                };
+                prop_assert!(range.0 == at && !range.is_empty());
+                at = range.1;
+            }
+            prop_assert_eq!(at, start + length);
+        }
+
         /// Rows of given times, one by one, against where their counts say that a page stands.
         #[test]
         fn a_page_stands_where_its_rows_are(
@@ -287,7 +311,7 @@ mod tests {
             let slices: Vec<Slice> = counts
                 .iter()
                 .zip(0_i64..)
-                .map(|(n, hour)| Slice { range: Micros(hour * 10, hour * 10 + 10), n: *n, is_day: false })
+                .map(|(n, hour)| Slice { range: Micros(hour * 10, hour * 10 + 10), n: *n, span: None })
                 .collect();
             let mut rows: Vec<i64> = slices.iter().flat_map(|s| vec![s.range.0; s.n as usize]).collect();
             prop_assume!(offset < rows.len() as u64);

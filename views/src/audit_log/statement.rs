@@ -25,8 +25,8 @@ const MAX_ARMS: usize = 400;
 /// Arms from which on SQLite takes longer to read the statement than to look at all stretches and sort what is there.
 const MANY_ARMS: usize = 64;
 
-/// Looks from which on it pays for PostgreSQL to know where a page stands: each gives as many rows as a page has.
-const MANY_LOOKS: usize = 8;
+/// Rows that PostgreSQL may sort before it pays to find out where a page stands.
+const MAX_LOOKED_AT: u64 = 5_000;
 
 /// Offsets from which on a page is looked for in the counters.
 pub(super) const DEEP: u64 = 2_000;
@@ -206,33 +206,33 @@ impl Statement {
         }
     }
 
-    /// What the counters of pairs of customer and key say of each span that has any event, in the order of time.
+    /// What the counters of pairs of customer and key say of each span that has any event.
     pub(super) fn counters(
         dialect: Dialect,
         pairs: &[Pair],
         dimension: Dimension,
-        (span, first, end): (Span, i64, i64),
+        spans: &[(Span, i64, i64)],
     ) -> Self {
         let mut statement = Self::new(dialect);
-        statement.push("SELECT start, CAST(sum(n) AS bigint) FROM ");
+        statement.push("SELECT span, start, CAST(sum(n) AS bigint) FROM (VALUES ");
+        for (index, (span, first, end)) in spans.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            statement.push(&format!("{comma}({}, {first}, {end})", span.number()));
+        }
+        statement.push(") AS cut CROSS JOIN ");
         statement.pairs(pairs);
         statement.push(match dialect {
             Dialect::Sqlite => " CROSS JOIN counts WHERE ",
             // One look for each pair: the offset keeps the planner from a join over all counters.
-            Dialect::Postgres => " CROSS JOIN LATERAL (SELECT start, n FROM counts WHERE ",
+            Dialect::Postgres => " CROSS JOIN LATERAL (SELECT span, start, n FROM counts WHERE ",
         });
         statement.push("counts.customer = pair.column1 AND counts.key = pair.column2 AND dimension = ");
         statement.bind(dimension.number());
-        statement.push(" AND span = ");
-        statement.bind(span.number());
-        statement.push(" AND start >= ");
-        statement.bind(first);
-        statement.push(" AND start < ");
-        statement.bind(end);
+        statement.push(" AND span = cut.column1 AND start >= cut.column2 AND start < cut.column3");
         if dialect == Dialect::Postgres {
             statement.push(" OFFSET 0) AS hit");
         }
-        statement.push(" GROUP BY start ORDER BY start");
+        statement.push(" GROUP BY span, start");
         statement
     }
 
@@ -522,11 +522,18 @@ fn row_name(dialect: Dialect) -> &'static str {
 
 /// Whether a page is found sooner when it is known where it stands.
 pub(super) fn gains_by_location(dialect: Dialect, query: &AuditQuery, found: &Resolved) -> bool {
-    let few = match dialect {
-        Dialect::Sqlite => MANY_ARMS,
-        Dialect::Postgres => MANY_LOOKS,
-    };
-    query.offset >= DEEP || Stretches::of(found).is_some_and(|stretches| count_of(&stretches) >= few)
+    if query.offset >= DEEP {
+        return true;
+    }
+    let Some(stretches) = Stretches::of(found) else { return false };
+    let arms = count_of(&stretches);
+    match dialect {
+        Dialect::Sqlite => arms >= MANY_ARMS,
+        // Each stretch gives as many rows as the page reaches to.
+        Dialect::Postgres => {
+            arms as u64 * query.offset.saturating_add(query.limit.into()) > MAX_LOOKED_AT && arms > 1
+        }
+    }
 }
 
 fn count_of(stretches: &[Stretches]) -> usize {
