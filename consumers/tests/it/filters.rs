@@ -8,6 +8,7 @@ use annals_consumers::folder::{self, Folder};
 use annals_schemas::{
     ActionRecorded, Actor, ActorKind, Event, Meta, Personal, PersonalData, Severity, codec,
 };
+use annals_store::sql::sql;
 use annals_store::{Followed, GenerationReader, Partition, StoreError};
 use annals_views::audit_log::{
     AuditEvent, AuditField, AuditLog, AuditQuery, Direction, RowKey, Scope, SortKey, Totals, counted_page,
@@ -28,6 +29,8 @@ on_every_store!(
     texts_of_any_characters_are_found_by_every_part_of_them,
     every_order_of_what_the_index_finds_is_that_of_all_rows,
     feeding_the_index_goes_on_where_it_stood,
+    small_chunks_of_the_index_become_one,
+    questions_about_many_customers_and_actors,
     every_filter_finds_what_it_says_while_the_view_grows,
     deep_pages_and_walks_give_each_row_once,
     the_feed_gives_every_row_once_in_the_order_of_the_log,
@@ -478,6 +481,133 @@ async fn feeding_the_index_goes_on_where_it_stood(store: Store) {
     fence.commit().await.unwrap();
     let refused = AuditLog::index(&*store, 1, usize::MAX).await.unwrap_err();
     assert!(matches!(refused, StoreError::Fenced(_)), "{refused}");
+}
+
+async fn small_chunks_of_the_index_become_one(store: Store) {
+    const CHUNK: u128 = 7_500;
+    let mut view = Growing::new(store).await;
+    let mut runner = runner();
+    let mut like: Vec<Event> = (0..CHUNK).map(|_| some(&mut runner, &event())).collect();
+    let mut counts: Vec<i64> = Vec::new();
+    for chunk in 0..8 {
+        for (event, id) in like.iter_mut().zip(chunk * CHUNK..) {
+            rename(event, Uuid::from_u128(id));
+            if let Event::ActionRecorded(ActionRecorded {
+                meta,
+                personal: PersonalData::Personal(personal),
+                ..
+            }) = event
+            {
+                meta.occurred_at = base() + TimeDelta::hours(chunk as i64);
+                personal.text = Some(format!("number {id} of chunk {chunk}"));
+                personal.entity_id = Some(format!("thing-{}", id % 5_000));
+            }
+        }
+        view.fold(&like).await;
+        assert_eq!(view.index(CHUNK as usize).await.rows, CHUNK as u64);
+        let reader = view.reader();
+        counts.push(sql("SELECT count(*) FROM text_chunks").fetch_scalar(&reader.pool).await.unwrap());
+    }
+    // Seven make 52,500 rows.
+    assert_eq!(counts, [1, 2, 3, 4, 5, 6, 1, 2]);
+    let said =
+        |text: &str| Filter::Is(AuditField::Description, Test::Like(Case::Folded, Pattern::containing(text)));
+    let third = Filter::Is(
+        AuditField::At,
+        Test::Time(TimeRange {
+            start: Some(base() + TimeDelta::hours(2)),
+            end: Some(base() + TimeDelta::hours(2)),
+        }),
+    );
+    let thing = Filter::Is(AuditField::Entity, Test::Texts(Case::Exact, vec!["thing-4711".into()]));
+    for (filter, matches) in [
+        (said("of chunk 3"), Some(CHUNK as usize)),
+        (said("number 4999 of"), Some(1)),
+        (said("chunk 8"), Some(0)),
+        (Filter::All(vec![third, said("number 15")]), None),
+        (thing, Some(12)),
+    ] {
+        let wanted = in_order(&view, &filter, Direction::Descending).await;
+        assert!(matches.is_none_or(|matches| matches == wanted.len()) && wanted.len() < 20_000, "{filter:?}");
+        let query = AuditQuery::newest(everybody(), filter.clone(), 30_000);
+        let page = counted_page(&view.reader(), &Totals::default(), &query).await.unwrap();
+        assert_eq!((page.total, ids(&page.events)), (wanted.len() as u64, ids(&wanted)), "{filter:?}");
+    }
+}
+
+/// So many stretches of an index that they are looked at rather than merged.
+async fn questions_about_many_customers_and_actors(store: Store) {
+    let mut runner = runner();
+    let mut view = Growing::new(store).await;
+    let many: Vec<Event> = (1..4_000_u128)
+        .map(|id| {
+            let mut event = some(&mut runner, &event());
+            rename(&mut event, Uuid::from_u128(id));
+            if let Event::ActionRecorded(ActionRecorded {
+                meta,
+                personal: PersonalData::Personal(personal),
+                ..
+            }) = &mut event
+            {
+                let (customer, person) = (id * id % 12, id % 11);
+                meta.customer = Uuid::from_u128(0xC0 + customer);
+                meta.actor.id = Uuid::from_u128(0xA000 + customer * 100 + person);
+                meta.occurred_at += TimeDelta::hours(8 * (id % 150) as i64);
+                // The same names everywhere.
+                personal.account = Some(["shared", "other"][usize::from(person % 3 == 0)].into());
+            }
+            event
+        })
+        .collect();
+    view.fold(&many).await;
+    let customers = |numbers: std::ops::Range<u128>| numbers.map(|n| Uuid::from_u128(0xC0 + n)).collect();
+    let caller = (ActorKind::PortalAccount, Uuid::from_u128(0xA000 + 1_100 + 1));
+    let all = Scope { all_of: customers(0..12), own_of: Vec::new(), caller };
+    let some_own = Scope { all_of: customers(0..11), own_of: customers(11..12), caller };
+    let named = |field, names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Filter::Is(field, Test::Texts(Case::Exact, names))
+    };
+    let shared = named(AuditField::Account, &["shared"]);
+    let actions = named(AuditField::Action, &["ACTION_0", "ACTION_2"]);
+    let days = |from, to| {
+        let at = |days, minutes| Some(base() + TimeDelta::days(days) + TimeDelta::minutes(minutes));
+        Filter::Is(AuditField::At, Test::Time(TimeRange { start: at(from, 17), end: at(to, 41) }))
+    };
+    let filters = [
+        Filter::Everything,
+        shared.clone(),
+        actions.clone(),
+        days(3, 47),
+        Filter::All(vec![days(-2, 40), shared.clone()]),
+        Filter::All(vec![days(5, 6), actions.clone()]),
+        Filter::All(vec![shared, actions]),
+    ];
+    for (scope, filter) in [all, some_own].iter().flat_map(|scope| filters.iter().map(move |f| (scope, f))) {
+        for direction in [Direction::Descending, Direction::Ascending] {
+            let everything = AuditQuery::newest(scope.clone(), Filter::Everything, 9_000);
+            let (rows, _) = placed_page(&view.reader(), &everything).await.unwrap();
+            let mut wanted = expected(&rows, scope, filter);
+            if direction == Direction::Ascending {
+                wanted.sort_by_key(|row| (row.at, row.event_id));
+            }
+            assert!(wanted.len() > 20, "{filter:?}");
+            for offset in [0, 7, 150, 1_999, 2_222, 3_333, 5_000] {
+                let query = AuditQuery {
+                    offset,
+                    order: vec![(SortKey::Time, direction)],
+                    ..AuditQuery::newest(scope.clone(), filter.clone(), 40)
+                };
+                let page = counted_page(&view.reader(), &Totals::default(), &query).await.unwrap();
+                let (uncounted, _) = placed_page(&view.reader(), &query).await.unwrap();
+                let part: Vec<_> = wanted.iter().skip(offset as usize).take(40).cloned().collect();
+                let told = || format!("{direction:?} {offset} {filter:?} {scope:?}");
+                assert_eq!(page.total, wanted.len() as u64, "{}", told());
+                assert_eq!(ids(&page.events), ids(&part), "{}", told());
+                assert_eq!(ids(&uncounted), ids(&part), "{}", told());
+            }
+        }
+    }
 }
 
 async fn deep_pages_and_walks_give_each_row_once(store: Store) {
