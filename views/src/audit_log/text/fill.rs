@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use annals_store::error::Context;
 use annals_store::sql::{On, sql};
 use annals_store::{OnConflict, Place, Rows, ViewStore, ViewTransaction, crash};
-use chrono::{DateTime, Utc};
 
 use super::super::AuditLog;
 use super::places::{self, IndexedRow, Positions, Runs};
 use super::postings::encode;
+use super::times::Times;
 use super::trigrams::{Facet, facet, trigrams};
 use super::{TEXT_CHUNKS, TEXT_POSTINGS, merge};
 use crate::Result;
@@ -86,8 +86,7 @@ async fn read(tx: &mut dyn ViewTransaction, at_least: u64, at_most: usize) -> Re
 pub(super) struct Chunk {
     pub(super) number: i64,
     pub(super) runs: Runs,
-    /// Between which times its rows are.
-    pub(super) times: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    pub(super) times: Times,
     reached: Positions,
     pub(super) postings: HashMap<i64, Vec<u16>>,
     pub(super) entries: usize,
@@ -133,7 +132,7 @@ impl Chunk {
             return false;
         }
         let Some(number) = self.runs.add(row.lane, row.place) else { return false };
-        self.take_times(row.at, row.at);
+        self.times.add(number, row.at);
         let facets = [facet(Facet::Customer, row.customer), facet(Facet::Action, row.action)];
         let object = row.entity.map(|id| facet(Facet::Object, id));
         for trigram in trigrams(&row.text).chain(facets).chain(object) {
@@ -147,22 +146,15 @@ impl Chunk {
         true
     }
 
-    pub(super) fn take_times(&mut self, earliest: DateTime<Utc>, latest: DateTime<Utc>) {
-        let (first, last) = self.times.unwrap_or((earliest, latest));
-        self.times = Some((first.min(earliest), last.max(latest)));
-    }
-
     /// Writes it in the place of earlier chunks, which it takes in. `false` when another process wrote the chunk of this
     /// number.
     async fn write(mut self, tx: &mut dyn ViewTransaction, earlier: Vec<merge::Earlier>) -> Result<bool> {
         let replaced = self.take_in(earlier);
         let mut row = Rows::new(&TEXT_CHUNKS);
-        let (earliest, latest) = self.times.unwrap_or_default();
         row.push([
             self.number.into(),
             self.runs.to_bytes().into(),
-            earliest.into(),
-            latest.into(),
+            self.times.to_bytes().into(),
             places::positions_to_bytes(&self.reached).into(),
         ]);
         if tx.write(&TEXT_CHUNKS, &row, OnConflict::Keep).await? == 0 {

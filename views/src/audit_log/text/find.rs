@@ -8,6 +8,7 @@ use annals_store::{Dialect, Transaction};
 use super::Needle;
 use super::places::{self, Positions, Runs};
 use super::postings::{Bits, decode};
+use super::times::Times;
 use crate::filter::TimeRange;
 
 /// Chunks whose entries are in memory at once.
@@ -30,26 +31,26 @@ pub(in super::super) async fn find(
     time: TimeRange,
     at_most: usize,
 ) -> Result<Option<Hits>, sqlx::Error> {
-    let mut rows =
-        sql("SELECT number, runs, reached, earliest, latest FROM text_chunks ORDER BY number DESC")
-            .fetch_all(&mut *tx)
-            .await?;
+    let mut rows = sql("SELECT number, runs, reached, times FROM text_chunks ORDER BY number DESC")
+        .fetch_all(&mut *tx)
+        .await?;
     let Some(newest) = rows.first() else { return Ok(None) };
     let reached = places::positions_from_bytes(&newest.get::<Vec<u8>>(2)?).ok_or_else(damaged)?;
     let mut in_range = Vec::with_capacity(rows.len());
     for row in rows.drain(..) {
-        let of_chunk = TimeRange { start: Some(row.get(3)?), end: Some(row.get(4)?) };
-        if !time.and(of_chunk).is_empty() {
-            in_range.push(row);
+        let times = Times::from_bytes(&row.get::<Vec<u8>>(3)?).ok_or_else(damaged)?;
+        if times.any_meets(time) {
+            in_range.push((row, times));
         }
     }
     let trigrams: Vec<i64> = needle.trigrams().into_iter().collect();
     let mut found = Vec::new();
     for chunks in in_range.chunks(CHUNKS_AT_ONCE) {
-        let numbers = chunks.iter().map(|row| row.get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
+        let numbers = chunks.iter().map(|(row, _)| row.get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
         let entries = Entries::read(tx, trigrams.clone(), numbers.clone()).await?;
-        for (row, number) in chunks.iter().zip(numbers) {
-            let Some(hits) = entries.of(number, needle)? else { continue };
+        for ((row, times), number) in chunks.iter().zip(numbers) {
+            let Some(mut hits) = entries.of(number, needle)? else { continue };
+            hits.retain_blocks(|block| times.meets(block, time));
             if found.len() + hits.count() > at_most {
                 return Ok(None);
             }

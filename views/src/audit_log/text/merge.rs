@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use annals_store::ViewTransaction;
 use annals_store::sql::sql;
-use chrono::{DateTime, Utc};
 
 use super::CHUNK_ROWS;
 use super::fill::{Chunk, MAX_ENTRIES};
 use super::find::damaged;
 use super::places::Runs;
 use super::postings::decode;
+use super::times::Times;
 
 /// Places of a chunk that is small.
 const SMALL: usize = CHUNK_ROWS / 4;
@@ -25,7 +25,7 @@ const MOST_AT_ONCE: i64 = 32;
 pub(super) struct Earlier {
     number: i64,
     runs: Runs,
-    times: (DateTime<Utc>, DateTime<Utc>),
+    times: Times,
     postings: Vec<(i64, Vec<u8>)>,
 }
 
@@ -36,7 +36,7 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
     if places > SMALL {
         return Ok(earlier);
     }
-    let rows = sql("SELECT number, runs, earliest, latest FROM text_chunks ORDER BY number DESC LIMIT ?")
+    let rows = sql("SELECT number, runs, times FROM text_chunks ORDER BY number DESC LIMIT ?")
         .bind(MOST_AT_ONCE)
         .fetch_all(tx.connection())
         .await?;
@@ -46,7 +46,7 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
             break;
         }
         places += runs.len();
-        let times = (row.get(2)?, row.get(3)?);
+        let times = Times::from_bytes(&row.get::<Vec<u8>>(2)?).ok_or_else(damaged)?;
         earlier.push(Earlier { number: row.get(0)?, runs, times, postings: Vec::new() });
     }
     if places < WORTH_MERGING {
@@ -74,20 +74,22 @@ pub(super) async fn remove(tx: &mut dyn ViewTransaction, chunks: Vec<i64>) -> Re
 impl Chunk {
     /// Becomes one with earlier chunks, unless that is too much for one. Gives the numbers of those that it has in it.
     pub(super) fn take_in(&mut self, earlier: Vec<Earlier>) -> Vec<i64> {
-        let Some((runs, postings)) = self.merged(&earlier) else { return Vec::new() };
-        (self.runs, self.postings) = (runs, postings);
-        for chunk in &earlier {
-            self.take_times(chunk.times.0, chunk.times.1);
-        }
+        let Some((runs, times, postings)) = self.merged(&earlier) else { return Vec::new() };
+        (self.runs, self.times, self.postings) = (runs, times, postings);
         earlier.into_iter().map(|chunk| chunk.number).collect()
     }
 
-    fn merged(&self, earlier: &[Earlier]) -> Option<(Runs, HashMap<i64, Vec<u16>>)> {
+    fn merged(&self, earlier: &[Earlier]) -> Option<(Runs, Times, HashMap<i64, Vec<u16>>)> {
         let mut runs = Runs::default();
+        let mut times = Times::default();
         let mut postings: HashMap<i64, Vec<u16>> = HashMap::new();
         let mut entries = self.entries;
         for chunk in earlier {
             let numbers = renumbered(&chunk.runs, &mut runs)?;
+            numbers
+                .iter()
+                .zip(0..)
+                .for_each(|(number, before)| times.take_over(*number, &chunk.times, before));
             for (trigram, places) in &chunk.postings {
                 let into = postings.entry(*trigram).or_default();
                 let before = into.len();
@@ -99,11 +101,12 @@ impl Chunk {
             }
         }
         let numbers = renumbered(&self.runs, &mut runs)?;
+        numbers.iter().zip(0..).for_each(|(number, before)| times.take_over(*number, &self.times, before));
         for (trigram, places) in &self.postings {
             let places = places.iter().filter_map(|number| numbers.get(usize::from(*number)));
             postings.entry(*trigram).or_default().extend(places);
         }
-        Some((runs, postings))
+        Some((runs, times, postings))
     }
 }
 

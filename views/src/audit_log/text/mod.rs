@@ -11,6 +11,7 @@
 //! Small chunks, as they come while the view is near the end of the log, are merged into the one that fills them up.
 //!
 //! Reading order: [`trigrams`] (keys), [`postings`] (rows of a key in a chunk), [`places`] (what a row is called),
+//! [`times`] (when the rows are),
 //! [`fill`] and [`merge`] (feeding), [`needle`] (what a filter must contain), [`find`] (candidates).
 
 mod fill;
@@ -19,6 +20,7 @@ mod merge;
 mod needle;
 mod places;
 mod postings;
+mod times;
 mod trigrams;
 
 use annals_store::{Column, ColumnKind, Table};
@@ -40,8 +42,7 @@ pub const TEXT_CHUNKS: Table = Table {
     columns: &[
         Column::new("number", ColumnKind::Integer),
         Column::new("runs", ColumnKind::Bytes),
-        Column::new("earliest", ColumnKind::Timestamp),
-        Column::new("latest", ColumnKind::Timestamp),
+        Column::new("times", ColumnKind::Bytes),
         Column::new("reached", ColumnKind::Bytes),
     ],
     unique: &["number"],

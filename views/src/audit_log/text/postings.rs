@@ -1,6 +1,7 @@
 //! The rows of a chunk that contain a trigram: as a list of distances, or as a bit for each row where that is shorter.
 
 use super::CHUNK_ROWS;
+use super::times::BLOCK_ROWS;
 
 const DISTANCES: u8 = 0;
 const BITS: u8 = 1;
@@ -28,6 +29,15 @@ impl Bits {
 
     pub(super) fn or(&mut self, other: &Self) {
         self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word |= other);
+    }
+
+    /// Leaves the numbers of those blocks that are wanted.
+    pub(super) fn retain_blocks(&mut self, is_wanted: impl Fn(usize) -> bool) {
+        for (block, words) in self.0.chunks_mut(BLOCK_ROWS / 64).enumerate() {
+            if !is_wanted(block) {
+                words.fill(0);
+            }
+        }
     }
 
     /// The numbers, smallest first.
