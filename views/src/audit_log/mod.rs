@@ -170,7 +170,7 @@ impl View for AuditLog {
     type Prepared = Prepared;
 
     const NAME: &'static str = "audit_log";
-    const VERSION: i64 = 4;
+    const VERSION: i64 = 5;
     const HAS_INDEX: bool = true;
     const DEDUP: Dedup = Dedup::RowKey;
 
