@@ -65,44 +65,12 @@ impl Statement {
         let mut statement = Self::new(dialect);
         let row = row_name(dialect);
         let stretches = Stretches::of(found).unwrap_or_default();
-        let way = |direction| if direction == Direction::Descending { " DESC" } else { "" };
         statement.push("WITH page AS (");
         match (query.by_time(), Way::of(dialect, &stretches, found, rows)) {
-            (Some(direction), Way::Merge) => {
-                let arms = stretches.iter().flat_map(|s| s.pairs.iter().map(move |pair| (s, *pair)));
-                for (index, (stretches, pair)) in arms.enumerate() {
-                    statement.push(if index == 0 { "" } else { " UNION ALL " });
-                    statement.push(&format!("SELECT {row} AS id, at, event_id"));
-                    statement.arm(stretches, pair, found);
-                }
-                statement.push(&format!(" ORDER BY at{}, event_id", way(direction)));
-            }
+            (Some(direction), Way::Merge) => statement.merge(&stretches, found, direction),
             (Some(direction), Way::Look) => {
-                let order = format!(" ORDER BY at{}, event_id", way(direction));
                 let most = query.offset.saturating_add(u64::from(query.limit)).cast_signed();
-                for (index, stretches) in stretches.iter().enumerate() {
-                    statement.push(if index == 0 { "" } else { " UNION ALL " });
-                    match dialect {
-                        Dialect::Sqlite => {
-                            statement
-                                .push("SELECT events.id AS id, events.at AS at, events.event_id AS event_id");
-                            statement.looks(stretches, found);
-                        }
-                        Dialect::Postgres => {
-                            statement.push("SELECT hit.id, hit.at, hit.event_id FROM ");
-                            statement.pairs(&stretches.pairs);
-                            statement.push(
-                                " CROSS JOIN LATERAL (SELECT ctid AS id, at, event_id FROM events WHERE ",
-                            );
-                            statement.of_pair(stretches, found);
-                            statement.push(&order);
-                            statement.push(" LIMIT ");
-                            statement.bind(most);
-                            statement.push(") AS hit");
-                        }
-                    }
-                }
-                statement.push(&order);
+                statement.look(&stretches, found, direction, most);
             }
             _ => {
                 statement.push(&format!("SELECT events.{row} AS id FROM events "));
@@ -122,6 +90,42 @@ impl Statement {
         statement
     }
 
+    /// All stretches in the order of time, an arm for each.
+    fn merge(&mut self, stretches: &[Stretches], found: &Resolved, direction: Direction) {
+        let row = row_name(self.dialect);
+        let arms = stretches.iter().flat_map(|s| s.pairs.iter().map(move |pair| (s, *pair)));
+        for (index, (stretches, pair)) in arms.enumerate() {
+            self.push(if index == 0 { "" } else { " UNION ALL " });
+            self.push(&format!("SELECT {row} AS id, at, event_id"));
+            self.arm(stretches, pair, found);
+        }
+        self.push(by_time(direction));
+    }
+
+    /// The first `most` rows of each stretch at least, in the order of time.
+    fn look(&mut self, stretches: &[Stretches], found: &Resolved, direction: Direction, most: i64) {
+        for (index, stretches) in stretches.iter().enumerate() {
+            self.push(if index == 0 { "" } else { " UNION ALL " });
+            match self.dialect {
+                Dialect::Sqlite => {
+                    self.push("SELECT events.id AS id, events.at AS at, events.event_id AS event_id");
+                    self.looks(stretches, found);
+                }
+                Dialect::Postgres => {
+                    self.push("SELECT hit.id, hit.at, hit.event_id FROM ");
+                    self.pairs(&stretches.pairs);
+                    self.push(" CROSS JOIN LATERAL (SELECT ctid AS id, at, event_id FROM events WHERE ");
+                    self.of_pair(stretches, found);
+                    self.push(by_time(direction));
+                    self.push(" LIMIT ");
+                    self.bind(most);
+                    self.push(") AS hit");
+                }
+            }
+        }
+        self.push(by_time(direction));
+    }
+
     /// Rows of one partition from an offset on, in the order of the log; of not more than so many offsets.
     pub(super) fn feed(
         dialect: Dialect,
@@ -131,21 +135,21 @@ impl Statement {
         limit: u32,
     ) -> Self {
         let mut statement = Self::new(dialect);
-        statement.sql.push_str(&format!("WITH page AS (SELECT {} AS id FROM events", row_name(dialect)));
+        statement.push(&format!("WITH page AS (SELECT {} AS id FROM events", row_name(dialect)));
         statement.indexed_by("events_by_position");
-        statement.sql.push_str(" WHERE partition = ");
+        statement.push(" WHERE partition = ");
         statement.bind(partition);
         for (sign, offset) in [(">=", from), ("<", to)] {
-            statement.sql.push_str(&format!(" AND \"offset\" {sign} "));
+            statement.push(&format!(" AND \"offset\" {sign} "));
             statement.bind(offset);
         }
-        statement.sql.push_str(" AND ");
+        statement.push(" AND ");
         statement.anywhere(found);
-        statement.sql.push_str(" ORDER BY partition, \"offset\" LIMIT ");
+        statement.push(" ORDER BY partition, \"offset\" LIMIT ");
         statement.bind(i64::from(limit));
-        statement.sql.push(')');
+        statement.push(")");
         statement.rows("page", Fields::All);
-        statement.sql.push_str(" ORDER BY events.\"offset\"");
+        statement.push(" ORDER BY events.\"offset\"");
         statement
     }
 
@@ -242,26 +246,26 @@ impl Statement {
         let row = row_name(dialect);
         // Other orders than that by time need the texts of dictionaries.
         let (columns, joins) = if query.by_time().is_some() { ("", "") } else { (SORTED_COLUMNS, JOINS) };
-        statement.sql.push_str("WITH found AS MATERIALIZED (");
+        statement.push("WITH found AS MATERIALIZED (");
         statement.hits(&format!("events.{row} AS id, events.at, events.event_id{columns}"), found, hits);
-        statement.sql.push_str(&format!("), page AS (SELECT events.id FROM found AS events {joins}"));
-        statement.sql.push_str(&order_by(dialect, query));
-        statement.sql.push_str(" LIMIT ");
+        statement.push(&format!("), page AS (SELECT events.id FROM found AS events {joins}"));
+        statement.push(&order_by(dialect, query));
+        statement.push(" LIMIT ");
         statement.bind(i64::from(query.limit));
-        statement.sql.push_str(" OFFSET ");
+        statement.push(" OFFSET ");
         statement.bind(query.offset.cast_signed());
-        statement.sql.push(')');
+        statement.push(")");
         statement.rows_with("page", query.fields, ", (SELECT count(*) FROM found) AS total");
-        statement.sql.push_str(&order_by(dialect, query));
+        statement.push(&order_by(dialect, query));
         statement
     }
 
     /// How many of the rows that the text index names match.
     pub(super) fn count_of_hits(dialect: Dialect, found: &Resolved, hits: &Hits) -> Self {
         let mut statement = Self::new(dialect);
-        statement.sql.push_str("SELECT count(*) FROM (");
+        statement.push("SELECT count(*) FROM (");
         statement.hits("1 AS hit", found, hits);
-        statement.sql.push_str(") AS found");
+        statement.push(") AS found");
         statement
     }
 
@@ -272,9 +276,9 @@ impl Statement {
         match self.dialect {
             Dialect::Sqlite => {
                 // Whatever the planner guesses, rows are looked up by their number.
-                self.sql.push_str("events NOT INDEXED WHERE events.id = ANY(");
+                self.push("events NOT INDEXED WHERE events.id = ANY(");
                 self.bind(hits.places.iter().map(|(_, place)| *place).collect::<Vec<i64>>());
-                self.sql.push_str(") AND ");
+                self.push(") AND ");
             }
             Dialect::Postgres => {
                 // The places of all lanes in one list, and for each lane its stretch of it. A slice is nothing that the
@@ -313,9 +317,9 @@ impl Statement {
         match self.dialect {
             Dialect::Sqlite => {
                 let first = hits.tail.iter().map(|(_, place)| *place).max().unwrap_or_default();
-                self.sql.push_str("events NOT INDEXED WHERE events.id >= ");
+                self.push("events NOT INDEXED WHERE events.id >= ");
                 self.bind(first);
-                self.sql.push_str(" AND ");
+                self.push(" AND ");
             }
             Dialect::Postgres => {
                 let lanes: Vec<String> =
@@ -341,23 +345,23 @@ impl Statement {
 
     /// The rows of a page that was found, with their texts and further columns.
     fn rows_with(&mut self, page: &str, fields: Fields, more: &str) {
-        self.sql.push_str(" SELECT ");
-        self.sql.push_str(SUMMARY_COLUMNS);
+        self.push(" SELECT ");
+        self.push(SUMMARY_COLUMNS);
         if fields == Fields::All {
-            self.sql.push_str(", ");
-            self.sql.push_str(OTHER_COLUMNS);
+            self.push(", ");
+            self.push(OTHER_COLUMNS);
         }
-        self.sql.push_str(more);
+        self.push(more);
         let row = row_name(self.dialect);
-        self.sql.push_str(&format!(" FROM {page} JOIN events ON events.{row} = {page}.id "));
-        self.sql.push_str(JOINS);
+        self.push(&format!(" FROM {page} JOIN events ON events.{row} = {page}.id "));
+        self.push(JOINS);
         if fields == Fields::All {
-            self.sql.push_str(" JOIN partitions ON partitions.id = events.partition");
+            self.push(" JOIN partitions ON partitions.id = events.partition");
         }
     }
 
     fn bind(&mut self, value: impl Into<Value>) {
-        self.sql.push('?');
+        self.push("?");
         self.values.push(value.into());
     }
 
@@ -391,39 +395,39 @@ impl Statement {
     }
 
     fn append(&mut self, piece: &Piece) {
-        self.sql.push_str(&piece.sql);
+        self.push(&piece.sql);
         self.values.extend(piece.values.iter().cloned());
     }
 
     /// SQLite chooses among indexes by guesses; where one is known to be right, it is named.
     fn indexed_by(&mut self, index: &str) {
         if self.dialect == Dialect::Sqlite {
-            self.sql.push_str(" INDEXED BY ");
-            self.sql.push_str(index);
+            self.push(" INDEXED BY ");
+            self.push(index);
         }
     }
 
     fn ids(&mut self, column: &str, ids: &[i64]) {
-        self.sql.push_str(column);
+        self.push(column);
         if self.dialect == Dialect::Postgres || ids.len() > MAX_BOUND_IDS {
             // One name can stand for any number of identities: they travel as one value.
-            self.sql.push_str(" = ANY(");
+            self.push(" = ANY(");
             self.bind(ids.to_vec());
-            self.sql.push(')');
+            self.push(")");
             return;
         }
-        self.sql.push_str(" IN (");
+        self.push(" IN (");
         for (index, id) in ids.iter().enumerate() {
-            self.sql.push_str(if index == 0 { "" } else { "," });
+            self.push(if index == 0 { "" } else { "," });
             self.bind(*id);
         }
-        self.sql.push(')');
+        self.push(")");
     }
 
     pub(super) fn times(&mut self, found: &Resolved) {
         for (sign, time) in [(">=", found.time.start), ("<=", found.time.end)] {
             if let Some(time) = time {
-                self.sql.push_str(&format!(" AND events.at {sign} "));
+                self.push(&format!(" AND events.at {sign} "));
                 self.bind(time);
             }
         }
@@ -484,28 +488,28 @@ impl Statement {
 
     /// Everything in one condition, for rows that are sorted or counted after they are found.
     fn anywhere(&mut self, found: &Resolved) {
-        self.sql.push('(');
+        self.push("(");
         self.ids("events.customer", &found.all_of);
         if !found.own_of.is_empty() {
-            self.sql.push_str(" OR ");
+            self.push(" OR ");
             self.ids("events.customer", &found.own_of);
-            self.sql.push_str(" AND ");
+            self.push(" AND ");
             self.ids("events.actor", &found.callers);
         }
-        self.sql.push(')');
+        self.push(")");
         for (column, ids) in found.filters() {
             if let Some(ids) = ids {
-                self.sql.push_str(" AND ");
+                self.push(" AND ");
                 self.ids(&format!("events.{column}"), ids);
             }
         }
         if let Some(event_ids) = &found.event_ids {
-            self.sql.push_str(" AND events.event_id IN (");
+            self.push(" AND events.event_id IN (");
             for (index, id) in event_ids.iter().enumerate() {
-                self.sql.push_str(if index == 0 { "" } else { "," });
+                self.push(if index == 0 { "" } else { "," });
                 self.bind(*id);
             }
-            self.sql.push(')');
+            self.push(")");
         }
         self.times(found);
         self.conditions(found);
@@ -623,6 +627,13 @@ const SUMMARY_COLUMNS: &str =
 const OTHER_COLUMNS: &str =
     "events.claimed_at, actors.kind, actors.actor, actors.qualified, events.description,
  events.sign_in, events.misplaced, partitions.topic, partitions.number, events.\"offset\"";
+
+fn by_time(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ascending => " ORDER BY at, event_id",
+        Direction::Descending => " ORDER BY at DESC, event_id",
+    }
+}
 
 fn order_by(dialect: Dialect, query: &AuditQuery) -> String {
     let newest_first = [(SortKey::Time, Direction::Descending)];
