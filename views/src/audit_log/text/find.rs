@@ -30,14 +30,13 @@ pub(in super::super) async fn find(
     time: TimeRange,
     at_most: usize,
 ) -> Result<Option<Hits>, sqlx::Error> {
-    let mut rows =
-        sql("SELECT number, runs, reached, earliest, latest FROM text_chunks ORDER BY number DESC")
-            .fetch_all(&mut *tx)
-            .await?;
+    let rows = sql("SELECT number, runs, reached, earliest, latest FROM text_chunks ORDER BY number DESC")
+        .fetch_all(&mut *tx)
+        .await?;
     let Some(newest) = rows.first() else { return Ok(None) };
     let reached = places::positions_from_bytes(&newest.get::<Vec<u8>>(2)?).ok_or_else(damaged)?;
-    let mut in_range = Vec::with_capacity(rows.len());
-    for row in rows.drain(..) {
+    let mut in_range = Vec::new();
+    for row in rows {
         let of_chunk = TimeRange { start: Some(row.get(3)?), end: Some(row.get(4)?) };
         if !time.and(of_chunk).is_empty() {
             in_range.push(row);
