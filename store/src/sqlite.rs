@@ -42,7 +42,8 @@ const WRITER_CACHE_KIB: i64 = 256 * 1024;
 const READER_CACHE_KIB: i64 = 4 * 1024;
 
 /// Bytes of a view's file that a reader has in its address space, SQLite's own limit: a question that looks at thousands of
-/// rows would copy a page for each. The file is never made shorter, which alone could make such a read fail.
+/// rows would copy a page for each. The file is never made shorter while it is open; a disk that cannot read a page ends the
+/// process (SIGBUS) instead of the question.
 const READER_MAP_BYTES: i64 = 0x7fff_0000;
 
 /// Rows that the engine's thread may be ahead of the reading task.

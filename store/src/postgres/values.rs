@@ -21,8 +21,8 @@ pub(super) fn misfit(kind: ColumnKind) -> sqlx::Error {
     sqlx::Error::Encode(format!("a column of the kind {kind:?} got a value of another kind").into())
 }
 
-/// Arrays as rows: `unnest($1::uuid[]) AS customer, …`, for the list of a `SELECT`; `before` parameters come first. (As a table, `FROM unnest(…)`, they
-/// would be stored in between, which takes four times as long.)
+/// Arrays as rows: `unnest($1::uuid[]) AS customer, …`, for the list of a `SELECT`; `before` parameters come first. (As a
+/// table, `FROM unnest(…)`, they would be stored in between, which takes four times as long.)
 pub(super) fn unnest(columns: &[&Column], before: usize) -> String {
     let arrays: Vec<String> = columns
         .iter()

@@ -155,10 +155,26 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Sends a signal, by its name without `SIG`.
+    /// Sends a signal, by its name without `SIG`. After `STOP` nothing of the process runs any more.
+    #[track_caller]
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
         assert!(sent.success(), "no process {}", self.id());
+        if name == "STOP" {
+            // The signal goes to one thread, which stops the others when it is its turn. On a busy machine they work on
+            // until then, long enough for a commit.
+            until("all its threads stand still", || self.stands_still().then_some(()));
+        }
+    }
+
+    /// Whether every thread is stopped, as the kernel tells it.
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        threads.map(|thread| thread.unwrap().path().join("stat")).all(|stat| {
+            // PID (NAME) STATE …, and a name may hold anything.
+            let stat = std::fs::read_to_string(stat).unwrap_or_default();
+            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+        })
     }
 
     /// Kills it as a power cut does, and reads what it had said.

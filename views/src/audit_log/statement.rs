@@ -1,38 +1,26 @@
-//! The SQL of a question.
+//! The SQL of a question: what its statements are made of. The statements are in the modules below, by what is asked:
+//! [`page`] finds a page, [`count`] counts, [`hits`] does both among the rows that the text index names.
 //!
-//! A page is found in two steps. The first works on the stretches of one index ([`super::stretches`]), each of which is in
-//! the order of time:
-//! - few are merged: an arm for each, `UNION ALL` with `ORDER BY`, of which SQLite takes no more than it needs;
-//! - many are looked at one after the other, and what is found is sorted: few rows, as the counters have told the range of
-//!   time in which the page stands ([`super::histogram`]), and each stretch gives no more than a page.
-//!
-//! The second step fetches the page's rows with their texts.
+//! Whichever way a page's rows are found, a second step of the same statement fetches them with their texts.
+
+mod count;
+mod hits;
+mod page;
 
 use annals_store::sql::{Sql, sql};
 use annals_store::{Dialect, Value};
 use uuid::Uuid;
 
 use super::condition::Piece;
-use super::counts::{Dimension, Span};
 use super::query::{AuditQuery, Direction, Fields, Order, SortKey};
 use super::resolve::Resolved;
 use super::stretches::{Pair, Stretches};
-use super::text::Hits;
+
+pub(super) use hits::fits_hits;
+pub(super) use page::{DEEP, gains_by_location};
 
 /// Arms of one merged query; SQLite takes at most 500. Beyond it the rows are sorted instead.
 const MAX_ARMS: usize = 400;
-
-/// Arms from which on SQLite takes longer to read the statement than to look at all stretches and sort what is there.
-const MANY_ARMS: usize = 64;
-
-/// Rows that PostgreSQL may sort before it pays to find out where a page stands.
-const MAX_LOOKED_AT: u64 = 5_000;
-
-/// Offsets from which on a page is looked for in the counters.
-pub(super) const DEEP: u64 = 2_000;
-
-/// Rows that are rather sorted than merged out of many arms.
-const MAX_SORTED: u64 = 10_000;
 
 /// Ids of one filter that are bound one by one.
 const MAX_BOUND_IDS: usize = 200;
@@ -60,72 +48,6 @@ impl Statement {
         sql(self.sql).bind_all(self.values).once()
     }
 
-    /// One page. `rows` is how many rows are in the question's range of time, where it is known.
-    pub(super) fn page(dialect: Dialect, query: &AuditQuery, found: &Resolved, rows: Option<u64>) -> Self {
-        let mut statement = Self::new(dialect);
-        let row = row_name(dialect);
-        let stretches = Stretches::of(found).unwrap_or_default();
-        statement.push("WITH page AS (");
-        match (query.by_time(), Way::of(dialect, &stretches, found, rows)) {
-            (Some(direction), Way::Merge) => statement.merge(&stretches, found, direction),
-            (Some(direction), Way::Look) => {
-                let most = query.offset.saturating_add(u64::from(query.limit)).cast_signed();
-                statement.look(&stretches, found, direction, most);
-            }
-            _ => {
-                statement.push(&format!("SELECT events.{row} AS id FROM events "));
-                statement.push(JOINS);
-                statement.push(" WHERE ");
-                statement.anywhere(found);
-                statement.push(&order_by(dialect, query));
-            }
-        }
-        statement.push(" LIMIT ");
-        statement.bind(i64::from(query.limit));
-        statement.push(" OFFSET ");
-        statement.bind(query.offset.cast_signed());
-        statement.push(")");
-        statement.rows("page", query.fields);
-        statement.push(&order_by(dialect, query));
-        statement
-    }
-
-    /// All stretches in the order of time, an arm for each.
-    fn merge(&mut self, stretches: &[Stretches], found: &Resolved, direction: Direction) {
-        let row = row_name(self.dialect);
-        let arms = stretches.iter().flat_map(|s| s.pairs.iter().map(move |pair| (s, *pair)));
-        for (index, (stretches, pair)) in arms.enumerate() {
-            self.push(if index == 0 { "" } else { " UNION ALL " });
-            self.push(&format!("SELECT {row} AS id, at, event_id"));
-            self.arm(stretches, pair, found);
-        }
-        self.push(by_time(direction));
-    }
-
-    /// The first `most` rows of each stretch at least, in the order of time.
-    fn look(&mut self, stretches: &[Stretches], found: &Resolved, direction: Direction, most: i64) {
-        for (index, stretches) in stretches.iter().enumerate() {
-            self.push(if index == 0 { "" } else { " UNION ALL " });
-            match self.dialect {
-                Dialect::Sqlite => {
-                    self.push("SELECT events.id AS id, events.at AS at, events.event_id AS event_id");
-                    self.looks(stretches, found);
-                }
-                Dialect::Postgres => {
-                    self.push("SELECT hit.id, hit.at, hit.event_id FROM ");
-                    self.pairs(&stretches.pairs);
-                    self.push(" CROSS JOIN LATERAL (SELECT ctid AS id, at, event_id FROM events WHERE ");
-                    self.of_pair(stretches, found);
-                    self.push(by_time(direction));
-                    self.push(" LIMIT ");
-                    self.bind(most);
-                    self.push(") AS hit");
-                }
-            }
-        }
-        self.push(by_time(direction));
-    }
-
     /// Rows of one partition from an offset on, in the order of the log; of not more than so many offsets.
     pub(super) fn feed(
         dialect: Dialect,
@@ -151,191 +73,6 @@ impl Statement {
         statement.rows("page", Fields::All);
         statement.push(" ORDER BY events.\"offset\"");
         statement
-    }
-
-    /// How many rows match: all of them, or those of one partition from an offset on.
-    pub(super) fn count(dialect: Dialect, found: &Resolved, beyond: Option<(i64, i64)>) -> Self {
-        let mut statement = Self::new(dialect);
-        if let Some((partition, from)) = beyond {
-            statement.push("SELECT count(*) FROM events");
-            statement.indexed_by("events_by_position");
-            statement.push(" WHERE partition = ");
-            statement.bind(partition);
-            statement.push(" AND \"offset\" >= ");
-            statement.bind(from);
-            statement.push(" AND ");
-            statement.anywhere(found);
-            return statement;
-        }
-        let stretches = Stretches::of(found).unwrap_or_default();
-        // Rows that are tested one by one are for the planner to read in the best order.
-        let merged = found.condition.is_some() && can_be_merged(&stretches, found);
-        if found.event_ids.is_some() || !(merged || can_be_looked_at(&stretches, found)) {
-            statement.push("SELECT count(*) FROM events WHERE ");
-            statement.anywhere(found);
-            return statement;
-        }
-        statement.push("SELECT CAST(coalesce(sum(n), 0) AS bigint) FROM (");
-        let mut first = true;
-        for stretches in &stretches {
-            let arms = if merged { stretches.pairs.as_slice() } else { &[] };
-            for pair in arms {
-                statement.push(if std::mem::take(&mut first) { "" } else { " UNION ALL " });
-                statement.push("SELECT count(*) AS n");
-                statement.arm(stretches, *pair, found);
-            }
-            if !merged {
-                statement.push(if std::mem::take(&mut first) { "" } else { " UNION ALL " });
-                statement.count_looks(stretches, found);
-            }
-        }
-        statement.push(") AS arms");
-        statement
-    }
-
-    /// Rows of stretches, counted stretch by stretch.
-    fn count_looks(&mut self, stretches: &Stretches, found: &Resolved) {
-        match self.dialect {
-            Dialect::Sqlite => {
-                self.push("SELECT count(*) AS n");
-                self.looks(stretches, found);
-            }
-            Dialect::Postgres => {
-                self.push("SELECT hit.n FROM ");
-                self.pairs(&stretches.pairs);
-                self.push(" CROSS JOIN LATERAL (SELECT count(*) AS n FROM events WHERE ");
-                self.of_pair(stretches, found);
-                self.push(") AS hit");
-            }
-        }
-    }
-
-    /// What the counters of pairs of customer and key say of each span that has any event.
-    pub(super) fn counters(
-        dialect: Dialect,
-        pairs: &[Pair],
-        dimension: Dimension,
-        spans: &[(Span, i64, i64)],
-    ) -> Self {
-        let mut statement = Self::new(dialect);
-        statement.push("SELECT span, start, CAST(sum(n) AS bigint) FROM (VALUES ");
-        for (index, (span, first, end)) in spans.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            statement.push(&format!("{comma}({}, {first}, {end})", span.number()));
-        }
-        statement.push(") AS cut CROSS JOIN ");
-        statement.pairs(pairs);
-        statement.push(match dialect {
-            Dialect::Sqlite => " CROSS JOIN counts WHERE ",
-            // One look for each pair: the offset keeps the planner from a join over all counters.
-            Dialect::Postgres => " CROSS JOIN LATERAL (SELECT span, start, n FROM counts WHERE ",
-        });
-        statement.push("counts.customer = pair.column1 AND counts.key = pair.column2 AND dimension = ");
-        statement.bind(dimension.number());
-        statement.push(" AND span = cut.column1 AND start >= cut.column2 AND start < cut.column3");
-        if dialect == Dialect::Postgres {
-            statement.push(" OFFSET 0) AS hit");
-        }
-        statement.push(" GROUP BY span, start");
-        statement
-    }
-
-    /// One page among the rows that the text index names, each with the number of all that match as `total`.
-    pub(super) fn page_of_hits(dialect: Dialect, query: &AuditQuery, found: &Resolved, hits: &Hits) -> Self {
-        let mut statement = Self::new(dialect);
-        let row = row_name(dialect);
-        // Other orders than that by time need the texts of dictionaries.
-        let (columns, joins) = if query.by_time().is_some() { ("", "") } else { (SORTED_COLUMNS, JOINS) };
-        statement.push("WITH found AS MATERIALIZED (");
-        statement.hits(&format!("events.{row} AS id, events.at, events.event_id{columns}"), found, hits);
-        statement.push(&format!("), page AS (SELECT events.id FROM found AS events {joins}"));
-        statement.push(&order_by(dialect, query));
-        statement.push(" LIMIT ");
-        statement.bind(i64::from(query.limit));
-        statement.push(" OFFSET ");
-        statement.bind(query.offset.cast_signed());
-        statement.push(")");
-        statement.rows_with("page", query.fields, ", (SELECT count(*) FROM found) AS total");
-        statement.push(&order_by(dialect, query));
-        statement
-    }
-
-    /// How many of the rows that the text index names match.
-    pub(super) fn count_of_hits(dialect: Dialect, found: &Resolved, hits: &Hits) -> Self {
-        let mut statement = Self::new(dialect);
-        statement.push("SELECT count(*) FROM (");
-        statement.hits("1 AS hit", found, hits);
-        statement.push(") AS found");
-        statement
-    }
-
-    /// The matching rows among candidates and tail.
-    fn hits(&mut self, columns: &str, found: &Resolved, hits: &Hits) {
-        let outer = if self.dialect == Dialect::Postgres { "hits.*" } else { columns };
-        self.push(&format!("SELECT {outer} FROM "));
-        match self.dialect {
-            Dialect::Sqlite => {
-                // Whatever the planner guesses, rows are looked up by their number.
-                self.push("events NOT INDEXED WHERE events.id = ANY(");
-                self.bind(hits.places.iter().map(|(_, place)| *place).collect::<Vec<i64>>());
-                self.push(") AND ");
-            }
-            Dialect::Postgres => {
-                // The places of all lanes in one list, and for each lane its stretch of it. A slice is nothing that the
-                // planner could guess at: it takes the index, as it should.
-                let lanes = hits.places.chunk_by(|(one, _), (other, _)| one == other);
-                let mut stretches: [Vec<i64>; 3] = Default::default();
-                for lane in lanes {
-                    let first = stretches[2].last().map_or(1, |last| last + 1);
-                    let last = first + lane.len().cast_signed() as i64 - 1;
-                    for (list, value) in stretches.iter_mut().zip([lane[0].0, first, last]) {
-                        list.push(value);
-                    }
-                }
-                self.push("unnest(");
-                for (index, list) in stretches.into_iter().enumerate() {
-                    self.push(if index == 0 { "CAST(" } else { ", CAST(" });
-                    self.bind(list);
-                    self.push(" AS bigint[])");
-                }
-                self.push(&format!(
-                    ") AS hit(lane, first, last) CROSS JOIN LATERAL (SELECT {columns} FROM events
-                     WHERE events.partition = hit.lane AND events.\"offset\" = ANY((CAST("
-                ));
-                self.bind(hits.places.iter().map(|(_, place)| *place).collect::<Vec<i64>>());
-                self.push(" AS bigint[]))[hit.first:hit.last]) AND ");
-            }
-        }
-        self.anywhere(found);
-        if self.dialect == Dialect::Postgres {
-            self.push(") AS hits");
-        }
-        if hits.tail.is_empty() {
-            return;
-        }
-        self.push(&format!(" UNION ALL SELECT {outer} FROM "));
-        match self.dialect {
-            Dialect::Sqlite => {
-                let first = hits.tail.iter().map(|(_, place)| *place).max().unwrap_or_default();
-                self.push("events NOT INDEXED WHERE events.id >= ");
-                self.bind(first);
-                self.push(" AND ");
-            }
-            Dialect::Postgres => {
-                let lanes: Vec<String> =
-                    hits.tail.iter().map(|(lane, place)| format!("({lane}, {place})")).collect();
-                // The offset keeps the planner from a join over all rows.
-                self.push(&format!(
-                    "(VALUES {}) AS hit(lane, place) CROSS JOIN LATERAL (SELECT {columns} FROM events
-                     WHERE events.partition = hit.lane AND events.\"offset\" >= hit.place AND ",
-                    lanes.join(", ")
-                ));
-            }
-        }
-        self.anywhere(found);
-        if self.dialect == Dialect::Postgres {
-            self.push(" OFFSET 0) AS hits");
-        }
     }
 
     /// The rows of a page that was found, with their texts.
@@ -524,58 +261,8 @@ fn row_name(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Whether a page is found sooner when it is known where it stands.
-pub(super) fn gains_by_location(dialect: Dialect, query: &AuditQuery, found: &Resolved) -> bool {
-    if query.offset >= DEEP {
-        return true;
-    }
-    let Some(stretches) = Stretches::of(found) else { return false };
-    let arms = count_of(&stretches);
-    match dialect {
-        Dialect::Sqlite => arms >= MANY_ARMS,
-        // Each stretch gives as many rows as the page reaches to.
-        Dialect::Postgres => {
-            arms as u64 * query.offset.saturating_add(query.limit.into()) > MAX_LOOKED_AT && arms > 1
-        }
-    }
-}
-
 fn count_of(stretches: &[Stretches]) -> usize {
     stretches.iter().map(|stretches| stretches.pairs.len()).sum()
-}
-
-/// How the rows of a page are found.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// One arm for each stretch, merged.
-    Merge,
-    /// A look at each stretch; what is found is sorted.
-    Look,
-    /// All rows by one condition, sorted.
-    Sort,
-}
-
-impl Way {
-    fn of(dialect: Dialect, stretches: &[Stretches], found: &Resolved, rows: Option<u64>) -> Self {
-        if found.event_ids.is_some() {
-            return Self::Sort;
-        }
-        let arms = count_of(stretches);
-        // Stretches of which most rows fail would be read to their ends, each for a page of its own.
-        let looks = found.condition.is_none() && can_be_looked_at(stretches, found);
-        let merges = can_be_merged(stretches, found);
-        let prefers_looks = match dialect {
-            // Its planner takes longer over arms than over rows, and may take the wrong index for one.
-            Dialect::Postgres => arms > 1,
-            Dialect::Sqlite => arms >= MANY_ARMS && rows.is_some_and(|rows| rows <= MAX_SORTED),
-        };
-        match (looks, merges) {
-            (true, _) if prefers_looks => Self::Look,
-            (_, true) => Self::Merge,
-            (true, false) => Self::Look,
-            (false, false) => Self::Sort,
-        }
-    }
 }
 
 /// How many values a question's conditions bind, and how long they are.
@@ -602,18 +289,6 @@ fn can_be_looked_at(stretches: &[Stretches], found: &Resolved) -> bool {
         && stretches.len() * text <= MAX_MERGED_TEXT
 }
 
-/// Whether the condition fits into a statement that has it twice.
-pub(super) fn fits_hits(found: &Resolved) -> bool {
-    let customers = found.all_of.len() + found.own_of.len();
-    let (values, text) = size(found);
-    2 * (8 + customers + found.callers.len() + values) <= MAX_MERGED_VALUES && 2 * text <= MAX_MERGED_TEXT
-}
-
-/// What rows are sorted by, beside the time.
-const SORTED_COLUMNS: &str =
-    ", events.recorded_at, events.customer, events.actor, events.action, events.address,
- events.entity, events.description, events.sign_in";
-
 const JOINS: &str = "JOIN customers ON customers.id = events.customer
  JOIN actors ON actors.id = events.actor
  JOIN actions ON actions.id = events.action
@@ -627,13 +302,6 @@ const SUMMARY_COLUMNS: &str =
 const OTHER_COLUMNS: &str =
     "events.claimed_at, actors.kind, actors.actor, actors.qualified, events.description,
  events.sign_in, events.misplaced, partitions.topic, partitions.number, events.\"offset\"";
-
-fn by_time(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ascending => " ORDER BY at, event_id",
-        Direction::Descending => " ORDER BY at DESC, event_id",
-    }
-}
 
 fn order_by(dialect: Dialect, query: &AuditQuery) -> String {
     let newest_first = [(SortKey::Time, Direction::Descending)];

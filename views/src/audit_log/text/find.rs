@@ -31,13 +31,13 @@ pub(in super::super) async fn find(
     time: TimeRange,
     at_most: usize,
 ) -> Result<Option<Hits>, sqlx::Error> {
-    let mut rows = sql("SELECT number, runs, reached, times FROM text_chunks ORDER BY number DESC")
+    let rows = sql("SELECT number, runs, reached, times FROM text_chunks ORDER BY number DESC")
         .fetch_all(&mut *tx)
         .await?;
     let Some(newest) = rows.first() else { return Ok(None) };
     let reached = places::positions_from_bytes(&newest.get::<Vec<u8>>(2)?).ok_or_else(damaged)?;
     let mut in_range = Vec::with_capacity(rows.len());
-    for row in rows.drain(..) {
+    for row in rows {
         let times = Times::from_bytes(&row.get::<Vec<u8>>(3)?).ok_or_else(damaged)?;
         if times.any_meets(time) {
             in_range.push((row, times));

@@ -11,8 +11,8 @@
 //! Small chunks, as they come while the view is near the end of the log, are merged into the one that fills them up.
 //!
 //! Reading order: [`trigrams`] (keys), [`postings`] (rows of a key in a chunk), [`places`] (what a row is called),
-//! [`times`] (when the rows are),
-//! [`fill`] and [`merge`] (feeding), [`needle`] (what a filter must contain), [`find`] (candidates).
+//! [`times`] (when the rows are), [`fill`] and [`merge`] (feeding), [`needle`] (what a filter must contain), [`find`]
+//! (candidates).
 
 mod fill;
 mod find;
