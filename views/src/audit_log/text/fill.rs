@@ -154,8 +154,10 @@ impl Chunk {
         row.push([
             self.number.into(),
             self.runs.to_bytes().into(),
-            self.times.to_bytes().into(),
+            (*self.times.span().start()).into(),
+            (*self.times.span().end()).into(),
             places::positions_to_bytes(&self.reached).into(),
+            self.times.to_bytes().into(),
         ]);
         if tx.write(&TEXT_CHUNKS, &row, OnConflict::Keep).await? == 0 {
             return Ok(false);

@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use annals_store::sql::sql;
 use annals_store::{Dialect, Transaction};
 
-use super::Needle;
 use super::places::{self, Positions, Runs};
 use super::postings::{Bits, decode};
-use super::times::Times;
+use super::{Needle, times};
 use crate::filter::TimeRange;
 
 /// Chunks whose entries are in memory at once.
 const CHUNKS_AT_ONCE: usize = 32;
+
+/// Candidates of a chunk of which it is worth while to know the times before they are looked at.
+const WORTH_TIMES: usize = 64;
 
 /// Rows that may match. No other row does.
 #[derive(Debug)]
@@ -31,16 +33,18 @@ pub(in super::super) async fn find(
     time: TimeRange,
     at_most: usize,
 ) -> Result<Option<Hits>, sqlx::Error> {
-    let rows = sql("SELECT number, runs, reached, times FROM text_chunks ORDER BY number DESC")
-        .fetch_all(&mut *tx)
-        .await?;
+    let rows =
+        sql("SELECT number, runs, reached, first_minute, last_minute FROM text_chunks ORDER BY number DESC")
+            .fetch_all(&mut *tx)
+            .await?;
     let Some(newest) = rows.first() else { return Ok(None) };
     let reached = places::positions_from_bytes(&newest.get::<Vec<u8>>(2)?).ok_or_else(damaged)?;
+    let minutes = times::minutes(time);
     let mut in_range = Vec::with_capacity(rows.len());
     for row in rows {
-        let times = Times::from_bytes(&row.get::<Vec<u8>>(3)?).ok_or_else(damaged)?;
-        if times.any_meets(time) {
-            in_range.push((row, times));
+        let (first, last) = (row.get::<i64>(3)?, row.get::<i64>(4)?);
+        if *minutes.start() <= last && first <= *minutes.end() {
+            in_range.push((row, minutes.contains(&first) && minutes.contains(&last)));
         }
     }
     let trigrams: Vec<i64> = needle.trigrams().into_iter().collect();
@@ -48,9 +52,15 @@ pub(in super::super) async fn find(
     for chunks in in_range.chunks(CHUNKS_AT_ONCE) {
         let numbers = chunks.iter().map(|(row, _)| row.get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
         let entries = Entries::read(tx, trigrams.clone(), numbers.clone()).await?;
-        for ((row, times), number) in chunks.iter().zip(numbers) {
+        for ((row, is_within), number) in chunks.iter().zip(numbers) {
             let Some(mut hits) = entries.of(number, needle)? else { continue };
-            hits.retain_blocks(|block| times.meets(block, time));
+            if !is_within && hits.count() >= WORTH_TIMES {
+                let times: Vec<u8> = sql("SELECT times FROM text_chunks WHERE number = ?")
+                    .bind(number)
+                    .fetch_scalar(&mut *tx)
+                    .await?;
+                hits.retain(times::within(&times, &minutes).ok_or_else(damaged)?);
+            }
             if found.len() + hits.count() > at_most {
                 return Ok(None);
             }

@@ -42,8 +42,11 @@ pub const TEXT_CHUNKS: Table = Table {
     columns: &[
         Column::new("number", ColumnKind::Integer),
         Column::new("runs", ColumnKind::Bytes),
-        Column::new("times", ColumnKind::Bytes),
+        Column::new("first_minute", ColumnKind::Integer),
+        Column::new("last_minute", ColumnKind::Integer),
         Column::new("reached", ColumnKind::Bytes),
+        // Behind all others, which are often read without them.
+        Column::new("times", ColumnKind::Bytes),
     ],
     unique: &["number"],
     indexes: &[],

@@ -1,7 +1,6 @@
 //! The rows of a chunk that contain a trigram: as a list of distances, or as a bit for each row where that is shorter.
 
 use super::CHUNK_ROWS;
-use super::times::BLOCK_ROWS;
 
 const DISTANCES: u8 = 0;
 const BITS: u8 = 1;
@@ -31,11 +30,16 @@ impl Bits {
         self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word |= other);
     }
 
-    /// Leaves the numbers of those blocks that are wanted.
-    pub(super) fn retain_blocks(&mut self, is_wanted: impl Fn(usize) -> bool) {
-        for (block, words) in self.0.chunks_mut(BLOCK_ROWS / 64).enumerate() {
-            if !is_wanted(block) {
-                words.fill(0);
+    /// Leaves the numbers that are wanted.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(usize) -> bool) {
+        for (at, word) in self.0.iter_mut().enumerate() {
+            let mut left = *word;
+            while left != 0 {
+                let bit = left.trailing_zeros();
+                left &= left - 1;
+                if !is_wanted(at * 64 + bit as usize) {
+                    *word &= !(1 << bit);
+                }
             }
         }
     }

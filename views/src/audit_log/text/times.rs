@@ -1,63 +1,124 @@
-//! Between which times the rows of a chunk are, block by block: a question about a range of time leaves the others out.
-//!
-//! Rows stand in the order of the log, which is nearly that of time.
+//! When the rows of a chunk are, to the minute: a question about a range of time leaves the others out before it looks
+//! at them.
+
+use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 
 use super::CHUNK_ROWS;
-use super::places::{bytes, numbers};
 use crate::filter::TimeRange;
 
-/// Numbers of a block.
-pub(super) const BLOCK_ROWS: usize = 1_024;
+/// Bytes before the ticks: the first tick since 1970, and what a tick is.
+const HEAD: usize = 16;
 
-/// The first and the last time of each block, in microseconds since 1970. One without a row ends before it begins.
+/// A minute for each number of a chunk, since 1970. Stored in two bytes: as ticks after the chunk's first one, a tick
+/// being a minute, or the smallest power of two of minutes with which all of them fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Times(Vec<(i64, i64)>);
-
-/// A block without a row.
-const NEVER: (i64, i64) = (i64::MAX, i64::MIN);
+pub(super) struct Times {
+    /// The first minute of the tick that the row is in.
+    minutes: Vec<i64>,
+    /// The longest tick that one of them has come through, as a power of two.
+    shift: u32,
+}
 
 impl Times {
     pub(super) fn add(&mut self, number: u16, at: DateTime<Utc>) {
-        self.extend(number, (at.timestamp_micros(), at.timestamp_micros()));
+        self.set(number, minute(at));
     }
 
-    /// Takes over what another chunk said of a row.
+    /// Takes over what another chunk said of a number.
     pub(super) fn take_over(&mut self, number: u16, from: &Self, before: usize) {
-        self.extend(number, from.0.get(before / BLOCK_ROWS).copied().unwrap_or(NEVER));
-    }
-
-    fn extend(&mut self, number: u16, (first, last): (i64, i64)) {
-        let block = usize::from(number) / BLOCK_ROWS;
-        if self.0.len() <= block {
-            self.0.resize(block + 1, NEVER);
+        self.shift = self.shift.max(from.shift);
+        if let Some(minute) = from.minutes.get(before) {
+            self.set(number, *minute);
         }
-        self.0[block] = (self.0[block].0.min(first), self.0[block].1.max(last));
     }
 
-    /// Whether a block may have rows in a range of time.
-    pub(super) fn meets(&self, block: usize, range: TimeRange) -> bool {
-        let (first, last) = self.0.get(block).copied().unwrap_or(NEVER);
-        first <= last
-            && range.start.is_none_or(|start| start.timestamp_micros() <= last)
-            && range.end.is_none_or(|end| end.timestamp_micros() >= first)
+    fn set(&mut self, number: u16, minute: i64) {
+        let number = usize::from(number);
+        if self.minutes.len() <= number {
+            // Numbers between have no row; any minute will do that another one has.
+            self.minutes.resize(number + 1, minute);
+        }
+        self.minutes[number] = minute;
     }
 
-    /// Whether any block may.
-    pub(super) fn any_meets(&self, range: TimeRange) -> bool {
-        (0..self.0.len()).any(|block| self.meets(block, range))
+    /// From the first minute to the last one.
+    pub(super) fn span(&self) -> RangeInclusive<i64> {
+        let ticks = self.ticks(self.shift);
+        (*ticks.start() << self.shift)..=(((*ticks.end() + 1) << self.shift) - 1)
+    }
+
+    fn ticks(&self, shift: u32) -> RangeInclusive<i64> {
+        let first = self.minutes.iter().min().copied().unwrap_or_default();
+        let last = self.minutes.iter().max().copied().unwrap_or_default();
+        (first >> shift)..=(last >> shift)
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        bytes(self.0.iter().flat_map(|(first, last)| [*first, *last]))
+        let fits = |shift: &u32| {
+            let ticks = self.ticks(*shift);
+            ticks.end() - ticks.start() <= i64::from(u16::MAX)
+        };
+        let shift = (self.shift..i64::BITS).find(fits).unwrap_or(i64::BITS - 1);
+        let first = *self.ticks(shift).start();
+        let mut bytes = Vec::with_capacity(HEAD + 2 * self.minutes.len());
+        bytes.extend(first.to_le_bytes());
+        bytes.extend(i64::from(shift).to_le_bytes());
+        for minute in &self.minutes {
+            let [low, high, ..] = ((minute >> shift) - first).to_le_bytes();
+            bytes.extend([low, high]);
+        }
+        bytes
     }
 
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote; `None` when it did not.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let blocks: Option<Vec<_>> =
-            numbers(bytes)?.chunks(2).map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect();
-        blocks.filter(|blocks| blocks.len() <= CHUNK_ROWS / BLOCK_ROWS).map(Self)
+        let Stored { first, shift, ticks } = Stored::of(bytes)?;
+        let minutes =
+            ticks.iter().map(|tick| (first + i64::from(u16::from_le_bytes(*tick))) << shift).collect();
+        Some(Self { minutes, shift })
     }
+}
+
+/// Times as they are stored.
+struct Stored<'a> {
+    first: i64,
+    shift: u32,
+    ticks: &'a [[u8; 2]],
+}
+
+impl<'a> Stored<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let (first, rest) = bytes.split_first_chunk()?;
+        let (shift, rest) = rest.split_first_chunk()?;
+        let (ticks, rest) = rest.as_chunks();
+        let first = i64::from_le_bytes(*first);
+        let shift = u32::try_from(i64::from_le_bytes(*shift)).ok().filter(|shift| *shift < i64::BITS)?;
+        let is_minute = |tick: i64| tick << shift >> shift == tick;
+        let is_time = is_minute(first) && first.checked_add(u16::MAX.into()).is_some_and(is_minute);
+        (is_time && rest.is_empty() && ticks.len() <= CHUNK_ROWS).then_some(Self { first, shift, ticks })
+    }
+}
+
+/// Which numbers have rows that may be in a range of minutes, of times as they are stored.
+pub(super) fn within(stored: &[u8], range: &RangeInclusive<i64>) -> Option<impl Fn(usize) -> bool> {
+    let Stored { first, shift, ticks } = Stored::of(stored)?;
+    let wanted =
+        (range.start() >> shift).saturating_sub(first)..=(range.end() >> shift).saturating_sub(first);
+    Some(move |number| {
+        let tick = ticks.get(number).map(|tick| i64::from(u16::from_le_bytes(*tick)));
+        tick.is_some_and(|tick| wanted.contains(&tick))
+    })
+}
+
+/// The minutes of a range of time.
+pub(super) fn minutes(range: TimeRange) -> RangeInclusive<i64> {
+    range.start.map_or(i64::MIN, minute)..=range.end.map_or(i64::MAX, minute)
+}
+
+fn minute(at: DateTime<Utc>) -> i64 {
+    at.timestamp().div_euclid(60)
 }
 
 #[cfg(test)]
@@ -65,41 +126,58 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn at(second: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(second, 0).unwrap()
+    fn at(minute: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(minute * 60 + 59, 0).unwrap()
     }
 
     proptest! {
-        /// However often it is taken over, no row of the range is left out.
+        /// However often they are taken over: no row of the range is left out, and where two bytes are enough for the
+        /// minutes, no other one is left in.
         #[test]
-        fn a_row_of_the_range_is_in_a_block_that_meets_it(
-            rows in prop::collection::btree_map(any::<u16>(), 0..1_000_i64, 1..50),
-            start in prop::option::of(0..1_000_i64), end in prop::option::of(0..1_000_i64), moved in 0..3_000_u16
+        fn rows_of_a_range_are_found(
+            near in prop::collection::btree_map(0..2_000_u16, -70_000..70_000_i64, 1..50),
+            far in prop::collection::btree_map(0..2_000_u16, -9_000_000..9_000_000_i64, 0..3),
+            start in prop::option::of(-80_000..80_000_i64), length in prop::option::of(0..9_000_000_i64),
+            moved in 0..3_000_u16
         ) {
-            let range = TimeRange { start: start.map(at), end: end.map(at) };
+            let end = length.map(|length| start.unwrap_or_default() + length);
+            let range = minutes(TimeRange { start: start.map(at), end: end.map(at) });
+            let rows: std::collections::BTreeMap<u16, i64> = near.into_iter().chain(far).collect();
             let mut times = Times::default();
-            for (number, second) in &rows {
-                times.add(*number, at(*second));
+            for (number, minute) in &rows {
+                times.add(*number, at(*minute));
             }
-            let stored = Times::from_bytes(&times.to_bytes()).unwrap();
-            prop_assert_eq!(&stored, &times);
-            let mut later = Times::default();
+            let first = Times::from_bytes(&times.to_bytes()).unwrap();
+            let mut taken = Times::default();
             for number in rows.keys() {
-                later.take_over(number.saturating_add(moved), &stored, usize::from(*number));
+                taken.take_over(*number + moved, &first, usize::from(*number));
             }
-            for (number, second) in &rows {
-                let is_in = start.is_none_or(|start| start <= *second) && end.is_none_or(|end| *second <= end);
-                let block = usize::from(*number) / BLOCK_ROWS;
-                prop_assert!(!is_in || times.meets(block, range) && times.any_meets(range));
-                let block = usize::from(number.saturating_add(moved)) / BLOCK_ROWS;
-                prop_assert!(!is_in || later.meets(block, range));
+            let fits = rows.values().max().unwrap() - rows.values().min().unwrap() <= i64::from(u16::MAX);
+            for (times, moved) in [(times, 0), (first, 0), (taken, moved)] {
+                let stored = times.to_bytes();
+                prop_assert_eq!(&Times::from_bytes(&stored).unwrap().to_bytes(), &stored);
+                let is_in = within(&stored, &range).unwrap();
+                for (number, minute) in &rows {
+                    prop_assert!(times.span().contains(minute));
+                    let is_wanted = range.contains(minute);
+                    let is_in = is_in(usize::from(number + moved));
+                    prop_assert!(is_in || !is_wanted);
+                    prop_assert!(!fits || is_in == is_wanted);
+                }
             }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let read = Times::from_bytes(&bytes);
+            prop_assert_eq!(read.is_some(), within(&bytes, &(0..=1)).is_some());
         }
     }
 
     #[test]
-    fn nothing_meets_a_chunk_without_rows() {
-        assert!(!Times::default().any_meets(TimeRange::default()));
-        assert!(Times::from_bytes(&[0; 17]).is_none() && Times::from_bytes(&vec![0; 16 * 65]).is_none());
+    fn times_of_more_rows_than_a_chunk_has_are_refused() {
+        assert!(Times::from_bytes(&vec![0; HEAD + 2 * CHUNK_ROWS]).is_some());
+        assert!(Times::from_bytes(&vec![0; HEAD + 2 * CHUNK_ROWS + 2]).is_none());
+        assert_eq!(Times::from_bytes(&Times::default().to_bytes()), Some(Times::default()));
     }
 }
