@@ -98,6 +98,9 @@ pub struct ApiSettings {
     pub rate_limit: u32,
     /// How far a client of santaba may page: offset and size together, in versions 2 and 3.
     pub audit_page_limit: u64,
+    /// How often a live stream or a download makes sure that its caller may still read: a revoked credential ends it
+    /// within this time.
+    pub renew_interval: Duration,
 }
 
 impl Default for ApiSettings {
@@ -109,6 +112,7 @@ impl Default for ApiSettings {
             dialects: true,
             rate_limit: 6_000,
             audit_page_limit: 10_000,
+            renew_interval: Duration::from_secs(5),
         }
     }
 }

@@ -79,7 +79,7 @@ def _settings(server, plan):
         "listen_addresses": "127.0.0.1",
         "port": server["ports"]["postgres"],
         "unix_socket_directories": "",
-        "max_connections": 200,
+        "max_connections": 400,
         "shared_buffers": "128MB",
         "fsync": "on",
         "password_encryption": "scram-sha-256",

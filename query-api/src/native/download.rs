@@ -25,7 +25,7 @@ use super::events::direction;
 use super::problem::{Code, Problem};
 use super::viewer::Viewer;
 use super::walk::{Page, Walk};
-use super::{Call, RENEW_INTERVAL, csv, positioned, text_response};
+use super::{Call, csv, positioned, text_response};
 use crate::guard::guarded;
 use crate::stopping::Stopping;
 
@@ -96,6 +96,7 @@ pub(super) async fn file(call: Call<'_>, format: FileFormat) -> Result<Response,
         first: Some(first),
         more: true,
         renewed: Instant::now(),
+        renew_interval: call.app.state.settings.renew_interval,
         limit: call.app.state.settings.request_timeout,
         stopping: call.head.extensions.get().cloned(),
         _place: place,
@@ -119,6 +120,7 @@ struct Download {
     first: Option<Page>,
     more: bool,
     renewed: Instant,
+    renew_interval: Duration,
     /// Time that one page may take.
     limit: Duration,
     stopping: Option<Stopping>,
@@ -155,7 +157,7 @@ impl Download {
         if self.stopping.as_ref().is_some_and(Stopping::is_said) {
             return Err(Problem::stopping());
         }
-        if self.renewed.elapsed() >= RENEW_INTERVAL {
+        if self.renewed.elapsed() >= self.renew_interval {
             self.renew().await?;
         }
         // The generation of today: its rows of the walk are the same.

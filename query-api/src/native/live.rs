@@ -25,7 +25,7 @@ use super::feed::{self, AFTER, NOT_WITH_FEED};
 use super::problem::{Code, Problem};
 use super::token::{Token, positions_of};
 use super::viewer::Viewer;
-use super::{Call, RENEW_INTERVAL, positioned, text_response};
+use super::{Call, positioned, text_response};
 use crate::guard::guarded;
 use crate::stopping::Stopping;
 
@@ -69,6 +69,7 @@ pub(super) async fn stream(call: Call<'_>) -> Result<Response, Problem> {
         untold: false,
         told: Instant::now(),
         renewed: Instant::now(),
+        renew_interval: call.app.state.settings.renew_interval,
         limit: call.app.state.settings.request_timeout,
         stopping: call.head.extensions.get().cloned(),
         _place: place,
@@ -123,6 +124,7 @@ struct Live {
     untold: bool,
     told: Instant,
     renewed: Instant,
+    renew_interval: Duration,
     /// Time that one look at the view may take.
     limit: Duration,
     stopping: Option<Stopping>,
@@ -138,7 +140,7 @@ impl Live {
             return Some(format!("retry: {RETRY_MS}\nid: {}\n\n", self.token.text()).into());
         }
         while !self.stopping.as_ref().is_some_and(Stopping::is_said) {
-            if self.renewed.elapsed() >= RENEW_INTERVAL && self.renew().await.is_err() {
+            if self.renewed.elapsed() >= self.renew_interval && self.renew().await.is_err() {
                 return None;
             }
             let limit = self.limit;

@@ -27,7 +27,6 @@ mod wait;
 mod walk;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use annals_schemas::Topic;
 use annals_store::Followed;
@@ -69,9 +68,6 @@ pub const MAX_LIVE_STREAMS: usize = 64;
 
 /// Downloads that run at once. Each holds a page in memory.
 pub const MAX_DOWNLOADS: usize = 16;
-
-/// How often a stream makes sure that its caller may still read: a revoked credential ends it within this time.
-const RENEW_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A path of the API.
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,15 @@
 //! Whole queries as files.
 
+use std::time::Duration;
+
+use annals_access::Author;
+use annals_query_api::ApiSettings;
 use annals_query_api::native::csv;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::{Native, dechunked, number, problem, telling};
+use super::{ADA, Native, dechunked, number, problem, telling};
 use crate::engine::{Engine, suite};
 use crate::events::Action;
 use crate::http;
@@ -14,6 +18,7 @@ suite!(
     a_download_has_every_event_in_order_in_both_formats,
     cells_that_a_spreadsheet_would_run_are_texts,
     a_download_that_is_cut_says_so_in_its_last_line,
+    a_download_ends_where_its_caller_may_read_no_more,
     the_header_asks_for_a_file_as_well_as_the_parameter,
     what_does_not_go_together_with_a_file_is_refused,
 );
@@ -64,29 +69,51 @@ async fn cells_that_a_spreadsheet_would_run_are_texts(engine: Engine) {
     assert!(file(&native, &[("format", "ndjson")]).await.contains("\"account\":\"=cmd|"));
 }
 
+/// Far more than the buffers between server and client hold.
+async fn publish_much(native: &Native) {
+    let text = "x".repeat(8 * 1024);
+    let events: Vec<_> =
+        (1..2_500).map(|id| telling(native.event(id, "2020-05-01 10:00:00"), &text, None)).collect();
+    for some in events.chunks(250) {
+        native.world.publish(some).await;
+    }
+}
+
+/// A download that has begun, and cannot go on: nobody reads.
+async fn begun(native: &Native, format: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(native.world.server).await.unwrap();
+    stream.write_all(&native.asking("audit-events", &[("format", format)]).bytes()).await.unwrap();
+    assert_ne!(stream.peek(&mut [0]).await.unwrap(), 0);
+    stream
+}
+
+async fn assert_incomplete(mut stream: TcpStream, mark: &str) {
+    let (text, whole) = dechunked(&http::read(&mut stream).await);
+    assert!(whole);
+    assert!(text.ends_with(mark), "{}", &text[text.len().saturating_sub(100)..]);
+    assert!(text.lines().count() < 2_500);
+}
+
 async fn a_download_that_is_cut_says_so_in_its_last_line(engine: Engine) {
     for (format, mark) in
         [("csv", "# incomplete: the server stops\r\n"), ("ndjson", "{\"incomplete\":\"the server stops\"}\n")]
     {
         let mut native = Native::start(engine).await;
-        // Far more than the buffers between server and client hold.
-        let text = "x".repeat(8 * 1024);
-        let events: Vec<_> =
-            (1..2_500).map(|id| telling(native.event(id, "2020-05-01 10:00:00"), &text, None)).collect();
-        for some in events.chunks(250) {
-            native.world.publish(some).await;
-        }
-        let mut stream = TcpStream::connect(native.world.server).await.unwrap();
-        stream.write_all(&native.asking("audit-events", &[("format", format)]).bytes()).await.unwrap();
-        // It has begun, and cannot go on: nobody reads.
-        assert_ne!(stream.peek(&mut [0]).await.unwrap(), 0);
+        publish_much(&native).await;
+        let stream = begun(&native, format).await;
         let serving = native.world.stop();
-        let (text, whole) = dechunked(&http::read(&mut stream).await);
-        assert!(whole);
-        assert!(text.ends_with(mark), "{}", &text[text.len().saturating_sub(100)..]);
-        assert!(text.lines().count() < 2_500);
+        assert_incomplete(stream, mark).await;
         serving.await.unwrap().unwrap();
     }
+}
+
+async fn a_download_ends_where_its_caller_may_read_no_more(engine: Engine) {
+    let always = ApiSettings { renew_interval: Duration::ZERO, ..ApiSettings::default() };
+    let native = Native::start_with(engine, always).await;
+    publish_much(&native).await;
+    let stream = begun(&native, "csv").await;
+    native.world.access.disable_account(ADA, &Author::command_line()).await.unwrap();
+    assert_incomplete(stream, "# incomplete: wrong or missing credentials\r\n").await;
 }
 
 async fn the_header_asks_for_a_file_as_well_as_the_parameter(engine: Engine) {

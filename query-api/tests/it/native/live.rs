@@ -13,12 +13,12 @@ use tokio::time::timeout;
 use super::{ADA, Native, number, problem};
 use crate::engine::{Engine, suite};
 use crate::http::Ask;
-use crate::world::World;
 
 suite!(
     events_come_as_they_are_folded_and_a_cut_client_goes_on_after_any_of_them,
     a_stream_without_a_token_begins_now,
     a_stream_outlives_the_time_limit_of_requests_and_ends_with_the_server,
+    a_stream_ends_when_its_caller_may_read_no_more,
     streams_are_limited,
     what_cannot_be_streamed_is_refused_as_a_problem,
 );
@@ -152,11 +152,7 @@ async fn a_stream_outlives_the_time_limit_of_requests_and_ends_with_the_server(e
     let limit = Duration::from_secs(1);
     let settings =
         ApiSettings { request_timeout: limit, max_concurrent_requests: 1, ..ApiSettings::default() };
-    let world = World::start_with(engine, settings, |_| {}).await;
-    let acme = world.customer("acme").await;
-    world.account(ADA, &acme, &[annals_access::Permission::ViewAuditLog]).await;
-    let cookie = world.cookie(ADA).await;
-    let mut native = Native { world, acme, cookie };
+    let mut native = Native::start_with(engine, settings).await;
     let mut client = Client::open(&native, &live(&native, &[("after", ""), ("account", "somebody")])).await;
     tokio::time::sleep(limit * 2).await;
     // Nor does it take the place of a request.
@@ -167,6 +163,15 @@ async fn a_stream_outlives_the_time_limit_of_requests_and_ends_with_the_server(e
     while client.more().await {}
     timeout(SOON, serving).await.unwrap().unwrap().unwrap();
     // It ended as a stream ends, and was not cut off.
+    assert!(client.bytes.ends_with(b"0\r\n\r\n"));
+}
+
+async fn a_stream_ends_when_its_caller_may_read_no_more(engine: Engine) {
+    let always = ApiSettings { renew_interval: Duration::ZERO, ..ApiSettings::default() };
+    let native = Native::start_with(engine, always).await;
+    let mut client = Client::open(&native, &live(&native, &[])).await;
+    native.world.access.disable_account(ADA, &Author::command_line()).await.unwrap();
+    while client.more().await {}
     assert!(client.bytes.ends_with(b"0\r\n\r\n"));
 }
 

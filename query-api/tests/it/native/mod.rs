@@ -12,6 +12,7 @@ mod waiting;
 mod walk;
 
 use annals_access::{Customer, Permission};
+use annals_query_api::ApiSettings;
 use annals_schemas::{ActorKind, Event, PersonalData};
 use serde_json::Value;
 use uuid::Uuid;
@@ -33,7 +34,11 @@ pub(super) struct Native {
 
 impl Native {
     pub(super) async fn start(engine: Engine) -> Self {
-        let world = World::start(engine).await;
+        Self::start_with(engine, ApiSettings::default()).await
+    }
+
+    pub(super) async fn start_with(engine: Engine, settings: ApiSettings) -> Self {
+        let world = World::start_with(engine, settings, |_| {}).await;
         let acme = world.customer("acme").await;
         world.account(ADA, &acme, &[Permission::ViewAuditLog, Permission::ViewAppliances]).await;
         let cookie = world.cookie(ADA).await;
