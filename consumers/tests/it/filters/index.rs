@@ -1,0 +1,154 @@
+//! The text index: its feeding, and pages from it.
+
+use std::sync::Arc;
+
+use annals_schemas::{ActionRecorded, Event, PersonalData};
+use annals_store::StoreError;
+use annals_store::sql::sql;
+use annals_views::audit_log::{AuditField, AuditLog, AuditQuery, Direction, SortKey, Totals, counted_page};
+use annals_views::filter::{Case, Filter, Pattern, Test, TimeRange};
+use annals_views::{Indexed, View as _};
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::drawn::{event, rename};
+use super::{Growing, everybody, ids, in_order, runner, some};
+use crate::engines::{Store, on_every_store};
+use crate::events::base;
+
+on_every_store!(
+    every_order_of_what_the_index_finds_is_that_of_all_rows,
+    feeding_the_index_goes_on_where_it_stood,
+    small_chunks_of_the_index_become_one,
+);
+
+async fn every_order_of_what_the_index_finds_is_that_of_all_rows(store: Store) {
+    use SortKey as K;
+    let mut runner = runner();
+    let mut view = Growing::new(store).await;
+    for (first, indexed) in [(0, usize::MAX), (200, 100)] {
+        let events: Vec<Event> = (first..first + 200)
+            .map(|id| {
+                let mut event = some(&mut runner, &event());
+                rename(&mut event, Uuid::from_u128(id));
+                event
+            })
+            .collect();
+        view.fold(&events).await;
+        view.index(indexed).await;
+    }
+    let filter = Filter::Is(AuditField::Anything, Test::Like(Case::Folded, Pattern::containing("10.0.0")));
+    let keys = [
+        K::Time,
+        K::RecordedAt,
+        K::EventId,
+        K::Account,
+        K::Customer,
+        K::Action,
+        K::Category,
+        K::Severity,
+        K::EntityType,
+        K::EntityId,
+        K::Address,
+        K::Description,
+        K::SignIn,
+    ];
+    for key in keys {
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let query = AuditQuery {
+                order: vec![(key, direction)],
+                offset: 3,
+                ..AuditQuery::newest(everybody(), filter.clone(), 50)
+            };
+            // No candidate is few enough for the second: the rows are looked through.
+            let found = counted_page(&view.reader(), &Totals::default(), &query).await.unwrap();
+            let looked = counted_page(&view.reader(), &Totals::with_candidates(0), &query).await.unwrap();
+            assert!(found.total > 100, "{}", found.total);
+            assert_eq!(found, looked, "{key:?} {direction:?}");
+        }
+    }
+}
+
+async fn feeding_the_index_goes_on_where_it_stood(store: Store) {
+    let mut runner = runner();
+    let mut view = Growing::new(store).await;
+    assert_eq!(view.index(usize::MAX).await, Indexed::default());
+    let events: Vec<Event> = (0..1_000)
+        .map(|id| {
+            let mut event = some(&mut runner, &event());
+            rename(&mut event, Uuid::from_u128(id));
+            event
+        })
+        .collect();
+    view.fold(&events[..900]).await;
+    let store = Arc::clone(view.folder.store());
+    // Too few to be worth while.
+    let waiting = AuditLog::index(&*store, 10_000, usize::MAX).await.unwrap();
+    assert_eq!((waiting.rows, waiting.behind >= 900), (0, true));
+    assert_eq!(view.index(250).await.rows, 250);
+    // Repeated events add no rows.
+    view.fold(&events[800..]).await;
+    let (mut rows, mut last) = (250, view.index(250).await);
+    while last.rows > 0 {
+        rows += last.rows;
+        last = view.index(250).await;
+    }
+    assert_eq!((rows, last.behind), (1_000, 0));
+    let mut fence = store.fence().await.unwrap();
+    fence.retire().await.unwrap();
+    fence.commit().await.unwrap();
+    let refused = AuditLog::index(&*store, 1, usize::MAX).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Fenced(_)), "{refused}");
+}
+
+async fn small_chunks_of_the_index_become_one(store: Store) {
+    const CHUNK: u128 = 7_500;
+    let mut view = Growing::new(store).await;
+    let mut runner = runner();
+    let mut like: Vec<Event> = (0..CHUNK).map(|_| some(&mut runner, &event())).collect();
+    let mut counts: Vec<i64> = Vec::new();
+    for chunk in 0..8 {
+        for (event, id) in like.iter_mut().zip(chunk * CHUNK..) {
+            rename(event, Uuid::from_u128(id));
+            if let Event::ActionRecorded(ActionRecorded {
+                meta,
+                personal: PersonalData::Personal(personal),
+                ..
+            }) = event
+            {
+                meta.occurred_at = base() + TimeDelta::hours(chunk as i64);
+                personal.text = Some(format!("number {id} of chunk {chunk}"));
+                personal.entity_id = Some(format!("thing-{}", id % 5_000));
+            }
+        }
+        view.fold(&like).await;
+        assert_eq!(view.index(CHUNK as usize).await.rows, CHUNK as u64);
+        let reader = view.reader();
+        counts.push(sql("SELECT count(*) FROM text_chunks").fetch_scalar(&reader.pool).await.unwrap());
+    }
+    // Seven make 52,500 rows.
+    assert_eq!(counts, [1, 2, 3, 4, 5, 6, 1, 2]);
+    let said =
+        |text: &str| Filter::Is(AuditField::Description, Test::Like(Case::Folded, Pattern::containing(text)));
+    let third = Filter::Is(
+        AuditField::At,
+        Test::Time(TimeRange {
+            start: Some(base() + TimeDelta::hours(2)),
+            end: Some(base() + TimeDelta::hours(2)),
+        }),
+    );
+    let thing = Filter::Is(AuditField::Entity, Test::Texts(Case::Exact, vec!["thing-4711".into()]));
+    for (filter, matches) in [
+        (said("of chunk 3"), Some(CHUNK as usize)),
+        (said("number 4999 of"), Some(1)),
+        (said("chunk 8"), Some(0)),
+        (Filter::All(vec![third, said("number 15")]), None),
+        (thing, Some(12)),
+    ] {
+        let wanted = in_order(&view, &filter, Direction::Descending).await;
+        assert!(matches.is_none_or(|matches| matches == wanted.len()) && wanted.len() < 20_000, "{filter:?}");
+        let query = AuditQuery::newest(everybody(), filter.clone(), 30_000);
+        let page = counted_page(&view.reader(), &Totals::default(), &query).await.unwrap();
+        assert_eq!((page.total, ids(&page.events)), (wanted.len() as u64, ids(&wanted)), "{filter:?}");
+    }
+}
