@@ -1,11 +1,11 @@
 //! Questions to the audit log: pages with their exact totals, beside the same questions in SQL written by hand.
 //!
-//! `cargo bench --bench questions -- COMMAND [--dir DIR] [--rounds N] [--only NAME]`
+//! `cargo bench --bench questions -- COMMAND [--dir DIR] [--rounds N] [--others N] [--only NAME]`
 //! - `load embedded N`, `load postgres N`: folds a log of N invented events into the view of that store; prints the rate
 //!   and the bytes per row. The log is made once, in DIR (without: in a directory of `target` named by N), and kept;
 //! - `load peer N`: copies the rows of PostgreSQL's view into a flat table (`benches/peers/postgres`);
 //! - `ask embedded N`, `ask postgres N`: every class of questions 200 times, or those whose name contains NAME; prints a
-//!   table. With `--alone yes` only the library is asked;
+//!   table. Who is compared is asked at most as often as `--others` says; with `--alone yes` only the library is asked;
 //! - `all N…` (without a command: all 1,000,000 and 5,000,000): all of that for each N, the growth from the first N to the
 //!   last, and the file in `benches/results`.
 //!
@@ -40,6 +40,8 @@ use uuid::Uuid;
 
 /// Questions of a class that each side is asked before the clock runs.
 const WARM_UP: usize = 10;
+/// Of these, those that the others are asked: some of them take seconds.
+const WARM_UP_OF_OTHERS: usize = 2;
 /// SQL by hand is asked as often as the library until it has taken so long in a class, but so often at least.
 const PATIENCE: Duration = Duration::from_secs(30);
 const AT_LEAST: usize = 20;
@@ -66,8 +68,10 @@ fn main() {
     };
     let directory = option("--dir").map(PathBuf::from);
     let rounds: usize = option("--rounds").map_or(200, |n| n.parse().unwrap());
+    let others: usize = option("--others").map_or(rounds, |n| n.parse().unwrap());
     let only = option("--only").unwrap_or_default();
     let alone = option("--alone").is_some_and(|yes| yes == "yes");
+    let effort = Effort { rounds, others, only, alone };
     let place = |events: usize| {
         let usual = || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("questions-{events}"));
         directory.clone().unwrap_or_else(usual)
@@ -86,16 +90,28 @@ fn main() {
         }
         ["ask", store, events] => {
             let store = Store::named(store).expect("the store is `embedded` or `postgres`");
-            let asked = runtime.block_on(ask(&open(events), store, rounds, &only, alone));
+            let asked = runtime.block_on(ask(&open(events), store, &effort));
             print!("{}", table(&asked));
         }
-        ["all", counts @ ..] => all(&runtime, counts, &open, rounds),
-        [] => all(&runtime, &["1000000", "5000000"], &open, rounds),
+        ["all", counts @ ..] => all(&runtime, counts, &open, &effort),
+        [] => all(&runtime, &["1000000", "5000000"], &open, &effort),
         _ => panic!("the commands are `load`, `ask` and `all`; see the head of benches/questions.rs"),
     }
 }
 
-fn all(runtime: &tokio::runtime::Runtime, counts: &[&str], open: &dyn Fn(&str) -> Site, rounds: usize) {
+/// How much is asked.
+struct Effort {
+    /// Questions of a class to the library.
+    rounds: usize,
+    /// At most, to the others.
+    others: usize,
+    /// A part of the names of the classes.
+    only: String,
+    /// Nobody else than the library is asked.
+    alone: bool,
+}
+
+fn all(runtime: &tokio::runtime::Runtime, counts: &[&str], open: &dyn Fn(&str) -> Site, effort: &Effort) {
     let mut report = String::new();
     let mut tell = |text: String| {
         print!("{text}");
@@ -110,7 +126,7 @@ fn all(runtime: &tokio::runtime::Runtime, counts: &[&str], open: &dyn Fn(&str) -
         }
         tell(load_peer(&site));
         for store in Store::ALL {
-            let answers = runtime.block_on(ask(&site, store, rounds, "", false));
+            let answers = runtime.block_on(ask(&site, store, effort));
             tell(table(&answers));
             asked.push(answers);
         }
@@ -207,7 +223,7 @@ impl Times {
 }
 
 /// Asks every class. SQL by hand has connections of its own; nothing is written meanwhile, so all see the same rows.
-async fn ask(site: &Site, store: Store, rounds: usize, only: &str, alone: bool) -> Asked {
+async fn ask(site: &Site, store: Store, effort: &Effort) -> Asked {
     let view = site.view(store).await;
     let mut world = World::read(&view.by_hand).await.unwrap();
     let flat = site.flat().await;
@@ -224,11 +240,11 @@ async fn ask(site: &Site, store: Store, rounds: usize, only: &str, alone: bool) 
         server: &server,
         seen: HashSet::new(),
         opensearch: std::env::var("ANNALS_OPENSEARCH").ok(),
-        alone,
+        effort,
     };
     let mut classes = Vec::new();
-    for class in CLASSES.iter().filter(|class| class.name.contains(only)) {
-        classes.push(sides.ask(class, &mut world, rounds).await);
+    for class in CLASSES.iter().filter(|class| class.name.contains(&effort.only)) {
+        classes.push(sides.ask(class, &mut world).await);
     }
     view.close().await;
     if let Some(flat) = flat {
@@ -250,16 +266,16 @@ struct Sides<'s> {
     seen: HashSet<String>,
     /// Host and port.
     opensearch: Option<String>,
-    /// Nobody else than the library is asked.
-    alone: bool,
+    effort: &'s Effort,
 }
 
 impl Sides<'_> {
     /// One side after the other, over the same questions: connections to SQLite share their memory within a process, so that
     /// whoever is asked in between finds it taken by the others.
-    async fn ask(&mut self, class: &'static Class, world: &mut World, rounds: usize) -> Answers {
+    async fn ask(&mut self, class: &'static Class, world: &mut World) -> Answers {
         let mut answers = Answers::of(class);
-        let questions: Vec<Question> = (0..WARM_UP + rounds).map(|_| (class.draw)(world)).collect();
+        let questions: Vec<Question> =
+            (0..WARM_UP + self.effort.rounds).map(|_| (class.draw)(world)).collect();
         let mut found = Vec::new();
         for (round, question) in questions.iter().enumerate() {
             let totals = Totals::default();
@@ -271,12 +287,14 @@ impl Sides<'_> {
             answers.first.push_from(round, first);
             answers.next.push_from(round, next);
         }
-        if self.alone {
+        if self.effort.alone {
             eprintln!("{}", row(&answers));
             return answers;
         }
         let asked = || questions.iter().zip(&found).enumerate();
-        for (round, (question, expected)) in asked() {
+        let of_others =
+            || asked().skip(WARM_UP - WARM_UP_OF_OTHERS).take(WARM_UP_OF_OTHERS + self.effort.others);
+        for (round, (question, expected)) in of_others() {
             if !is_patient(&answers.by_hand) {
                 break;
             }
@@ -287,13 +305,13 @@ impl Sides<'_> {
         }
         let ratios = answers.first.0.iter().zip(&answers.by_hand.0).map(|(first, by_hand)| first / by_hand);
         answers.ratios = Times(ratios.collect());
-        for (round, (question, expected)) in asked() {
+        for (round, (question, expected)) in of_others() {
             let Some(flat) = self.flat.filter(|_| is_patient(&answers.flat)) else { break };
             let (took, _, found) = in_sql(flat, question, Tables::Flat).await;
             assert_eq!(found, *expected, "{question:?}");
             answers.flat.push_from(round, took);
         }
-        for (round, (question, expected)) in asked() {
+        for (round, (question, expected)) in of_others() {
             let address = self.opensearch.as_ref().filter(|_| is_patient(&answers.opensearch));
             let Some(address) = address else { break };
             let (took, found) = in_opensearch(address, question);
