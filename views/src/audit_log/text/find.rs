@@ -69,6 +69,8 @@ pub(in super::super) async fn find(
         }
     }
     found.sort_unstable();
+    // Whoever looks them up one by one must find each once.
+    found.dedup();
     let tail = match tx.connection().dialect() {
         Dialect::Sqlite => reached,
         Dialect::Postgres => {
