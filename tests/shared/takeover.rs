@@ -7,6 +7,9 @@ use crate::support::{Home, Ledger, Load, Process, Server, at_once, block_on, unt
 /// Told by a projector whose write was refused.
 const REFUSED: &str = "another writer came first";
 
+/// Told by a projector whose connection the server has ended.
+const LOST: &str = "waiting to try again";
+
 /// A lock on a table of the audit log that keeps writers waiting.
 struct Lock(PgConnection);
 
@@ -61,9 +64,9 @@ fn stopped_at(home: &Home, table: &str, events: usize, ledger: &mut Ledger) -> S
 }
 
 /// After another one has taken over: the stopped one goes on, spoils nothing, and works again when it is alone.
-fn goes_on(home: &Home, mut first: Server, second: Server, said_so: &str, ledger: &mut Ledger) {
+fn goes_on(home: &Home, mut first: Server, second: Server, said_so: &[&str], ledger: &mut Ledger) {
     first.process.signal("CONT");
-    first.process.stderr_line(|line| line.contains(said_so));
+    first.process.stderr_line(|line| said_so.iter().any(|words| line.contains(words)));
     verify::log_and_views(home, ledger);
     second.stop();
     Load::of(home, 3, 300, ledger);
@@ -81,7 +84,7 @@ fn a_projector_that_was_stopped_before_its_transaction_is_refused_and_goes_on() 
     let second = projector(&home);
     verify::log_and_views(&home, &ledger);
     assert_eq!(said(&first.process, REFUSED), 0);
-    goes_on(&home, first, second, REFUSED, &mut ledger);
+    goes_on(&home, first, second, &[REFUSED], &mut ledger);
 }
 
 #[test]
@@ -93,7 +96,9 @@ fn a_projector_that_was_stopped_in_its_transaction_loses_it_and_goes_on() {
         let first = stopped_at(&home, "events", events, &mut ledger);
         let second = projector(&home);
         verify::log_and_views(&home, &ledger);
-        goes_on(&home, first, second, "waiting to try again", &mut ledger);
+        // Batches of several partitions are written side by side. One of them waited for the lock; another one may have
+        // stood before its transaction, and hear first that it came too late.
+        goes_on(&home, first, second, &[LOST, REFUSED], &mut ledger);
     });
 }
 
