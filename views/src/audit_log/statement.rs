@@ -91,7 +91,7 @@ impl Statement {
         self.push(more);
         let row = row_name(self.dialect);
         self.push(&format!(" FROM {page} JOIN events ON events.{row} = {page}.id "));
-        self.push(JOINS);
+        JOINS.iter().for_each(|join| self.push(join));
         if fields == Fields::All {
             self.push(" JOIN partitions ON partitions.id = events.partition");
         }
@@ -289,11 +289,12 @@ fn can_be_looked_at(stretches: &[Stretches], found: &Resolved) -> bool {
         && stretches.len() * text <= MAX_MERGED_TEXT
 }
 
-const JOINS: &str = "JOIN customers ON customers.id = events.customer
- JOIN actors ON actors.id = events.actor
- JOIN actions ON actions.id = events.action
- LEFT JOIN addresses ON addresses.id = events.address
- LEFT JOIN entities ON entities.id = events.entity";
+const JOIN_CUSTOMERS: &str = " JOIN customers ON customers.id = events.customer";
+const JOIN_ACTORS: &str = " JOIN actors ON actors.id = events.actor";
+const JOIN_ACTIONS: &str = " JOIN actions ON actions.id = events.action";
+const JOIN_ADDRESSES: &str = " LEFT JOIN addresses ON addresses.id = events.address";
+const JOIN_ENTITIES: &str = " LEFT JOIN entities ON entities.id = events.entity";
+const JOINS: [&str; 5] = [JOIN_CUSTOMERS, JOIN_ACTORS, JOIN_ACTIONS, JOIN_ADDRESSES, JOIN_ENTITIES];
 
 const SUMMARY_COLUMNS: &str =
     "events.event_id, customers.customer, events.at, events.recorded_at, actors.account,
@@ -302,6 +303,31 @@ const SUMMARY_COLUMNS: &str =
 const OTHER_COLUMNS: &str =
     "events.claimed_at, actors.kind, actors.actor, actors.qualified, events.description,
  events.sign_in, events.misplaced, partitions.topic, partitions.number, events.\"offset\"";
+
+/// The dictionaries that an order needs, and no others: all rows that match go through them.
+fn joins_of_order(query: &AuditQuery) -> String {
+    let mut joins: Vec<&str> = query
+        .order
+        .iter()
+        .filter_map(|(key, _)| match key {
+            SortKey::Account => Some(JOIN_ACTORS),
+            SortKey::Customer => Some(JOIN_CUSTOMERS),
+            SortKey::Action | SortKey::Category | SortKey::Severity | SortKey::EntityType => {
+                Some(JOIN_ACTIONS)
+            }
+            SortKey::EntityId => Some(JOIN_ENTITIES),
+            SortKey::Address => Some(JOIN_ADDRESSES),
+            SortKey::Time
+            | SortKey::RecordedAt
+            | SortKey::EventId
+            | SortKey::Description
+            | SortKey::SignIn => None,
+        })
+        .collect();
+    joins.sort_unstable();
+    joins.dedup();
+    joins.concat()
+}
 
 fn order_by(dialect: Dialect, query: &AuditQuery) -> String {
     let newest_first = [(SortKey::Time, Direction::Descending)];

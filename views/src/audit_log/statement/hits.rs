@@ -5,7 +5,7 @@ use annals_store::Dialect;
 use super::super::query::AuditQuery;
 use super::super::resolve::Resolved;
 use super::super::text::Hits;
-use super::{JOINS, MAX_MERGED_TEXT, MAX_MERGED_VALUES, Statement, order_by, row_name, size};
+use super::{MAX_MERGED_TEXT, MAX_MERGED_VALUES, Statement, joins_of_order, order_by, row_name, size};
 
 /// What rows are sorted by, beside the time.
 const SORTED_COLUMNS: &str =
@@ -22,11 +22,12 @@ impl Statement {
     ) -> Self {
         let mut statement = Self::new(dialect);
         let row = row_name(dialect);
-        // Other orders than that by time need the texts of dictionaries.
-        let (columns, joins) = if query.by_time().is_some() { ("", "") } else { (SORTED_COLUMNS, JOINS) };
+        // Other orders than that by time need more of a row, and the texts of dictionaries.
+        let columns = if query.by_time().is_some() { "" } else { SORTED_COLUMNS };
+        let joins = joins_of_order(query);
         statement.push("WITH found AS MATERIALIZED (");
         statement.hits(&format!("events.{row} AS id, events.at, events.event_id{columns}"), found, hits);
-        statement.push(&format!("), page AS (SELECT events.id FROM found AS events {joins}"));
+        statement.push(&format!("), page AS (SELECT events.id FROM found AS events{joins}"));
         statement.push(&order_by(dialect, query));
         statement.push(" LIMIT ");
         statement.bind(i64::from(query.limit));

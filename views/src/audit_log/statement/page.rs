@@ -10,7 +10,7 @@ use annals_store::Dialect;
 use super::super::query::{AuditQuery, Direction};
 use super::super::resolve::Resolved;
 use super::super::stretches::Stretches;
-use super::{JOINS, Statement, can_be_looked_at, can_be_merged, count_of, order_by, row_name};
+use super::{Statement, can_be_looked_at, can_be_merged, count_of, joins_of_order, order_by, row_name};
 
 /// Arms from which on SQLite takes longer to read the statement than to look at all stretches and sort what is there.
 const MANY_ARMS: usize = 64;
@@ -43,8 +43,7 @@ impl Statement {
                 statement.look(&stretches, found, direction, most);
             }
             _ => {
-                statement.push(&format!("SELECT events.{row} AS id FROM events "));
-                statement.push(JOINS);
+                statement.push(&format!("SELECT events.{row} AS id FROM events{}", joins_of_order(query)));
                 statement.push(" WHERE ");
                 statement.anywhere(found);
                 statement.push(&order_by(dialect, query));
