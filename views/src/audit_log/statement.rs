@@ -70,18 +70,25 @@ impl Statement {
         statement.push(" ORDER BY partition, \"offset\" LIMIT ");
         statement.bind(i64::from(limit));
         statement.push(")");
-        statement.rows("page", Fields::All);
+        statement.rows(Fields::All, "");
         statement.push(" ORDER BY events.\"offset\"");
         statement
     }
 
-    /// The rows of a page that was found, with their texts.
-    fn rows(&mut self, page: &str, fields: Fields) {
-        self.rows_with(page, fields, "");
+    /// Ends `WITH page AS (`, which names rows in order, where the query's page ends, and fetches its rows in that order,
+    /// with further columns.
+    fn page_with(&mut self, query: &AuditQuery, more: &str) {
+        self.push(" LIMIT ");
+        self.bind(i64::from(query.limit));
+        self.push(" OFFSET ");
+        self.bind(query.offset.cast_signed());
+        self.push(")");
+        self.rows(query.fields, more);
+        self.push(&order_by(self.dialect, query));
     }
 
-    /// The rows of a page that was found, with their texts and further columns.
-    fn rows_with(&mut self, page: &str, fields: Fields, more: &str) {
+    /// The rows that `page` names, with their texts and further columns.
+    fn rows(&mut self, fields: Fields, more: &str) {
         self.push(" SELECT ");
         self.push(SUMMARY_COLUMNS);
         if fields == Fields::All {
@@ -90,7 +97,7 @@ impl Statement {
         }
         self.push(more);
         let row = row_name(self.dialect);
-        self.push(&format!(" FROM {page} JOIN events ON events.{row} = {page}.id "));
+        self.push(&format!(" FROM page JOIN events ON events.{row} = page.id"));
         JOINS.iter().for_each(|join| self.push(join));
         if fields == Fields::All {
             self.push(" JOIN partitions ON partitions.id = events.partition");

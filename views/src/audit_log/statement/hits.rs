@@ -29,13 +29,7 @@ impl Statement {
         statement.hits(&format!("events.{row} AS id, events.at, events.event_id{columns}"), found, hits);
         statement.push(&format!("), page AS (SELECT events.id FROM found AS events{joins}"));
         statement.push(&order_by(dialect, query));
-        statement.push(" LIMIT ");
-        statement.bind(i64::from(query.limit));
-        statement.push(" OFFSET ");
-        statement.bind(query.offset.cast_signed());
-        statement.push(")");
-        statement.rows_with("page", query.fields, ", (SELECT count(*) FROM found) AS total");
-        statement.push(&order_by(dialect, query));
+        statement.page_with(query, ", (SELECT count(*) FROM found) AS total");
         statement
     }
 

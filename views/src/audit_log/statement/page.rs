@@ -49,13 +49,7 @@ impl Statement {
                 statement.push(&order_by(dialect, query));
             }
         }
-        statement.push(" LIMIT ");
-        statement.bind(i64::from(query.limit));
-        statement.push(" OFFSET ");
-        statement.bind(query.offset.cast_signed());
-        statement.push(")");
-        statement.rows("page", query.fields);
-        statement.push(&order_by(dialect, query));
+        statement.page_with(query, "");
         statement
     }
 

@@ -151,11 +151,12 @@ impl Chunk {
     async fn write(mut self, tx: &mut dyn ViewTransaction, earlier: Vec<merge::Earlier>) -> Result<bool> {
         let replaced = self.take_in(earlier);
         let mut row = Rows::new(&TEXT_CHUNKS);
+        let (first_minute, last_minute) = self.times.span().into_inner();
         row.push([
             self.number.into(),
             self.runs.to_bytes().into(),
-            (*self.times.span().start()).into(),
-            (*self.times.span().end()).into(),
+            first_minute.into(),
+            last_minute.into(),
             places::positions_to_bytes(&self.reached).into(),
             self.times.to_bytes().into(),
         ]);

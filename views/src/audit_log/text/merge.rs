@@ -36,7 +36,7 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
     if places > SMALL {
         return Ok(earlier);
     }
-    let rows = sql("SELECT number, runs, times FROM text_chunks ORDER BY number DESC LIMIT ?")
+    let rows = sql("SELECT number, runs FROM text_chunks ORDER BY number DESC LIMIT ?")
         .bind(MOST_AT_ONCE)
         .fetch_all(tx.connection())
         .await?;
@@ -46,14 +46,18 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
             break;
         }
         places += runs.len();
-        let times = Times::from_bytes(&row.get::<Vec<u8>>(2)?).ok_or_else(damaged)?;
-        earlier.push(Earlier { number: row.get(0)?, runs, times, postings: Vec::new() });
+        earlier.push(Earlier { number: row.get(0)?, runs, times: Times::default(), postings: Vec::new() });
     }
     if places < WORTH_MERGING {
         return Ok(Vec::new());
     }
     earlier.reverse();
     for chunk in &mut earlier {
+        let times: Vec<u8> = sql("SELECT times FROM text_chunks WHERE number = ?")
+            .bind(chunk.number)
+            .fetch_scalar(tx.connection())
+            .await?;
+        chunk.times = Times::from_bytes(&times).ok_or_else(damaged)?;
         let rows = sql("SELECT trigram, places FROM text_postings WHERE chunk = ?")
             .bind(chunk.number)
             .fetch_all(tx.connection())
@@ -86,10 +90,7 @@ impl Chunk {
         let mut entries = self.entries;
         for chunk in earlier {
             let numbers = renumbered(&chunk.runs, &mut runs)?;
-            numbers
-                .iter()
-                .zip(0..)
-                .for_each(|(number, before)| times.take_over(*number, &chunk.times, before));
+            times.take_over(&numbers, &chunk.times);
             for (trigram, places) in &chunk.postings {
                 let into = postings.entry(*trigram).or_default();
                 let before = into.len();
@@ -101,7 +102,7 @@ impl Chunk {
             }
         }
         let numbers = renumbered(&self.runs, &mut runs)?;
-        numbers.iter().zip(0..).for_each(|(number, before)| times.take_over(*number, &self.times, before));
+        times.take_over(&numbers, &self.times);
         for (trigram, places) in &self.postings {
             let places = places.iter().filter_map(|number| numbers.get(usize::from(*number)));
             postings.entry(*trigram).or_default().extend(places);

@@ -153,11 +153,11 @@ pub(super) fn positions_from_bytes(bytes: &[u8]) -> Option<Positions> {
     numbers(bytes)?.chunks(2).map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect()
 }
 
-pub(super) fn bytes(numbers: impl Iterator<Item = i64>) -> Vec<u8> {
+fn bytes(numbers: impl Iterator<Item = i64>) -> Vec<u8> {
     numbers.flat_map(i64::to_le_bytes).collect()
 }
 
-pub(super) fn numbers(bytes: &[u8]) -> Option<Vec<i64>> {
+fn numbers(bytes: &[u8]) -> Option<Vec<i64>> {
     let (numbers, rest) = bytes.as_chunks::<8>();
     rest.is_empty().then(|| numbers.iter().map(|number| i64::from_le_bytes(*number)).collect())
 }

@@ -26,11 +26,11 @@ impl Times {
         self.set(number, minute(at));
     }
 
-    /// Takes over what another chunk said of a number.
-    pub(super) fn take_over(&mut self, number: u16, from: &Self, before: usize) {
+    /// Takes over what another chunk said of its numbers, which are these now, in their order.
+    pub(super) fn take_over(&mut self, numbers: &[u16], from: &Self) {
         self.shift = self.shift.max(from.shift);
-        if let Some(minute) = from.minutes.get(before) {
-            self.set(number, *minute);
+        for (number, minute) in numbers.iter().zip(&from.minutes) {
+            self.set(*number, *minute);
         }
     }
 
@@ -45,23 +45,21 @@ impl Times {
 
     /// From the first minute to the last one.
     pub(super) fn span(&self) -> RangeInclusive<i64> {
-        let ticks = self.ticks(self.shift);
-        (*ticks.start() << self.shift)..=(((*ticks.end() + 1) << self.shift) - 1)
+        let (first, last) = self.ends();
+        // A row may be as late as the end of its tick.
+        first..=last + (1 << self.shift) - 1
     }
 
-    fn ticks(&self, shift: u32) -> RangeInclusive<i64> {
-        let first = self.minutes.iter().min().copied().unwrap_or_default();
-        let last = self.minutes.iter().max().copied().unwrap_or_default();
-        (first >> shift)..=(last >> shift)
+    fn ends(&self) -> (i64, i64) {
+        let (first, last) = (self.minutes.iter().min(), self.minutes.iter().max());
+        (first.copied().unwrap_or_default(), last.copied().unwrap_or_default())
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let fits = |shift: &u32| {
-            let ticks = self.ticks(*shift);
-            ticks.end() - ticks.start() <= i64::from(u16::MAX)
-        };
+        let (first, last) = self.ends();
+        let fits = |shift: &u32| (last >> shift) - (first >> shift) <= i64::from(u16::MAX);
         let shift = (self.shift..i64::BITS).find(fits).unwrap_or(i64::BITS - 1);
-        let first = *self.ticks(shift).start();
+        let first = first >> shift;
         let mut bytes = Vec::with_capacity(HEAD + 2 * self.minutes.len());
         bytes.extend(first.to_le_bytes());
         bytes.extend(i64::from(shift).to_le_bytes());
@@ -149,9 +147,7 @@ mod tests {
             }
             let first = Times::from_bytes(&times.to_bytes()).unwrap();
             let mut taken = Times::default();
-            for number in rows.keys() {
-                taken.take_over(*number + moved, &first, usize::from(*number));
-            }
+            taken.take_over(&(moved..moved + 2_000).collect::<Vec<_>>(), &first);
             let fits = rows.values().max().unwrap() - rows.values().min().unwrap() <= i64::from(u16::MAX);
             for (times, moved) in [(times, 0), (first, 0), (taken, moved)] {
                 let stored = times.to_bytes();
