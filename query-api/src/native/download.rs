@@ -16,14 +16,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
 
 use super::accept::FileFormat;
 use super::asked::Asked;
 use super::event::ShownEvent;
 use super::events::direction;
-use super::problem::{Code, Problem};
-use super::viewer::Viewer;
+use super::problem::Problem;
+use super::viewer::LongViewer;
 use super::walk::{Page, Walk};
 use super::{Call, csv, positioned, text_response};
 use crate::guard::guarded;
@@ -89,14 +88,12 @@ pub(super) async fn file(call: Call<'_>, format: FileFormat) -> Result<Response,
     let snapshot = walk.snapshot();
     let download = Download {
         view,
-        viewer: call.viewer,
+        viewer: LongViewer::new(call.viewer, call.app.state.settings.renew_interval),
         asked,
         walk,
         format,
         first: Some(first),
         more: true,
-        renewed: Instant::now(),
-        renew_interval: call.app.state.settings.renew_interval,
         limit: call.app.state.settings.request_timeout,
         stopping: call.head.extensions.get().cloned(),
         _place: place,
@@ -112,15 +109,13 @@ pub(super) async fn file(call: Call<'_>, format: FileFormat) -> Result<Response,
 
 struct Download {
     view: Followed,
-    viewer: Viewer,
+    viewer: LongViewer,
     asked: Asked,
     walk: Walk,
     format: FileFormat,
     /// The page that was read before the answer began.
     first: Option<Page>,
     more: bool,
-    renewed: Instant,
-    renew_interval: Duration,
     /// Time that one page may take.
     limit: Duration,
     stopping: Option<Stopping>,
@@ -139,7 +134,7 @@ impl Download {
         };
         let written = page.and_then(|page| {
             self.more = page.more;
-            let customers = &self.viewer.customers;
+            let customers = &self.viewer.now.customers;
             page.events
                 .into_iter()
                 .try_for_each(|event| self.format.push(&mut text, &ShownEvent::of(event, customers)))
@@ -157,28 +152,13 @@ impl Download {
         if self.stopping.as_ref().is_some_and(Stopping::is_said) {
             return Err(Problem::stopping());
         }
-        if self.renewed.elapsed() >= self.renew_interval {
-            self.renew().await?;
+        if self.viewer.renew().await? {
+            self.walk.renew(&self.viewer.now, &self.asked);
         }
         // The generation of today: its rows of the walk are the same.
         let reader = self.view.current();
         let page = guarded(self.limit, self.walk.page(&reader, PAGE_EVENTS, None)).await;
         page.unwrap_or_else(|interruption| Err(Problem::interrupted(interruption)))
-    }
-
-    /// Makes sure that the caller may still read, and what.
-    async fn renew(&mut self) -> Result<(), Problem> {
-        self.renewed = Instant::now();
-        match self.viewer.renewed().await {
-            Ok(viewer) => {
-                self.walk.renew(&viewer, &self.asked);
-                self.viewer = viewer;
-                Ok(())
-            }
-            // A store that is away for a moment revokes nothing.
-            Err(problem) if problem.code() == Code::Unavailable => Ok(()),
-            Err(problem) => Err(problem),
-        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::event::ShownEvent;
 use super::feed::{self, AFTER, NOT_WITH_FEED};
 use super::problem::{Code, Problem};
 use super::token::{Token, positions_of};
-use super::viewer::Viewer;
+use super::viewer::LongViewer;
 use super::{Call, positioned, text_response};
 use crate::guard::guarded;
 use crate::stopping::Stopping;
@@ -60,7 +60,7 @@ pub(super) async fn stream(call: Call<'_>) -> Result<Response, Problem> {
     let live = Live {
         filter: asked.filter(&call.viewer.customers),
         view,
-        viewer: call.viewer,
+        viewer: LongViewer::new(call.viewer, call.app.state.settings.renew_interval),
         asked,
         token,
         generation: None,
@@ -68,8 +68,6 @@ pub(super) async fn stream(call: Call<'_>) -> Result<Response, Problem> {
         has_begun: false,
         untold: false,
         told: Instant::now(),
-        renewed: Instant::now(),
-        renew_interval: call.app.state.settings.renew_interval,
         limit: call.app.state.settings.request_timeout,
         stopping: call.head.extensions.get().cloned(),
         _place: place,
@@ -110,7 +108,7 @@ enum Look {
 
 struct Live {
     view: Followed,
-    viewer: Viewer,
+    viewer: LongViewer,
     asked: Asked,
     filter: Filter<AuditField>,
     /// Everything before it was sent or is not for this client.
@@ -123,8 +121,6 @@ struct Live {
     /// Whether the token has moved since the client heard of it.
     untold: bool,
     told: Instant,
-    renewed: Instant,
-    renew_interval: Duration,
     /// Time that one look at the view may take.
     limit: Duration,
     stopping: Option<Stopping>,
@@ -140,8 +136,10 @@ impl Live {
             return Some(format!("retry: {RETRY_MS}\nid: {}\n\n", self.token.text()).into());
         }
         while !self.stopping.as_ref().is_some_and(Stopping::is_said) {
-            if self.renewed.elapsed() >= self.renew_interval && self.renew().await.is_err() {
-                return None;
+            match self.viewer.renew().await {
+                Ok(true) => self.filter = self.asked.filter(&self.viewer.now.customers),
+                Ok(false) => {}
+                Err(_) => return None,
             }
             let limit = self.limit;
             let looked = guarded(limit, self.look()).await;
@@ -183,7 +181,7 @@ impl Live {
             // The view came to a topic that nobody had written to before.
             feed::bind(&mut self.token, &reader, AFTER).await?;
         }
-        let feed = feed::some(&reader, &self.viewer, &self.filter, &self.token, PIECE_EVENTS).await?;
+        let feed = feed::some(&reader, &self.viewer.now, &self.filter, &self.token, PIECE_EVENTS).await?;
         let piece = self.render(feed.events)?;
         for (partition, offset) in &feed.next {
             self.untold |= self.token.position(partition) < *offset;
@@ -207,7 +205,7 @@ impl Live {
             let topic = topics.entry(event.topic.clone()).or_insert_with(|| event.topic.as_str().into());
             let partition = Partition { topic: Arc::clone(topic), number: event.partition };
             self.token.advance(&partition, event.offset + 1);
-            let shown = ShownEvent::of(event, &self.viewer.customers);
+            let shown = ShownEvent::of(event, &self.viewer.now.customers);
             let data = serde_json::to_string(&shown).map_err(|_| Problem::internal())?;
             let id = self.token.text();
             // Writing to a text does not fail.
@@ -236,21 +234,6 @@ impl Live {
                 () = sleep(pause) => {}
             },
             None => sleep(pause).await,
-        }
-    }
-
-    /// Makes sure that the caller may still read, and what.
-    async fn renew(&mut self) -> Result<(), Problem> {
-        self.renewed = Instant::now();
-        match self.viewer.renewed().await {
-            Ok(viewer) => {
-                self.filter = self.asked.filter(&viewer.customers);
-                self.viewer = viewer;
-                Ok(())
-            }
-            // A store that is away for a moment revokes nothing: that is asked again after the next interval.
-            Err(problem) if problem.code() == Code::Unavailable => Ok(()),
-            Err(problem) => Err(problem),
         }
     }
 }

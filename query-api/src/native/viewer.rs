@@ -1,11 +1,14 @@
 //! Somebody signed in, and what it sees. One place for all functions and streams.
 
+use std::time::Duration;
+
 use annals_access::{Access, Customer, Permission, Principal};
 use annals_views::audit_log::Scope;
+use tokio::time::Instant;
 
 use super::DIALECT;
 use super::authentication::Caller;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use crate::observe::chain;
 use crate::scope;
 
@@ -31,17 +34,42 @@ impl Viewer {
         Ok(Self { access: access.clone(), caller, principal, scope, customers })
     }
 
-    /// The same caller with what is granted to it now; an error when it may not call any more.
-    pub(super) async fn renewed(&self) -> Result<Self, Problem> {
-        Self::sign_in(&self.access, self.caller.clone()).await
-    }
-
     /// The read itself is an event. One that cannot be written now is counted and told later, so that nobody loses the
     /// sight of the audit log because the disk is full.
     pub(super) async fn record_read(&self) {
         let recorded = self.access.record_read(&self.principal, DIALECT, &self.caller.client).await;
         if let Err(error) = recorded {
             tracing::warn!(error = chain(&error), "a read of the audit log could not be recorded yet");
+        }
+    }
+}
+
+/// The viewer of an answer that takes long. What is granted to it is looked at again every so often.
+pub(super) struct LongViewer {
+    pub(super) now: Viewer,
+    every: Duration,
+    looked: Instant,
+}
+
+impl LongViewer {
+    pub(super) fn new(viewer: Viewer, every: Duration) -> Self {
+        Self { now: viewer, every, looked: Instant::now() }
+    }
+
+    /// Looks again when it is time. Says whether the viewer is another one now; an error when it may not call any more.
+    pub(super) async fn renew(&mut self) -> Result<bool, Problem> {
+        if self.looked.elapsed() < self.every {
+            return Ok(false);
+        }
+        self.looked = Instant::now();
+        match Viewer::sign_in(&self.now.access, self.now.caller.clone()).await {
+            Ok(viewer) => {
+                self.now = viewer;
+                Ok(true)
+            }
+            // A store that is away for a moment revokes nothing: that is asked again after the next interval.
+            Err(problem) if problem.code() == Code::Unavailable => Ok(false),
+            Err(problem) => Err(problem),
         }
     }
 }
