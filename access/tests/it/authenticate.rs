@@ -11,7 +11,9 @@ use annals_store::sql::sql;
 use annals_testing::SOON;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::support::{Engine, Home, PASSWORD, client, issued, personal, show, suite, told, told_one, until};
+use crate::support::{
+    Engine, Home, PASSWORD, client, hang_up, issued, personal, show, suite, told, told_one, until,
+};
 
 suite!(
     each_kind_lets_in_who_its_account_is_and_leaves_no_event,
@@ -288,9 +290,7 @@ async fn guesses_are_counted_per_account_and_address_and_those_of_tokens_togethe
 async fn a_request_whose_caller_hangs_up_leaves_its_event(engine: Engine) {
     let (_home, access) = Home::with_ada(engine).await;
     let mut changes = access.outbox_changed();
-    // One poll starts it; dropping the future is what a server does when the client hangs up.
-    let shown = show_wrongly(&access, "nobody");
-    assert!(tokio::time::timeout(Duration::ZERO, shown).await.is_err());
+    hang_up(show_wrongly(&access, "nobody")).await;
     tokio::time::timeout(SOON, changes.changed()).await.unwrap().unwrap();
     assert_eq!(failed(&access).await.reason, "unknown credential");
 }

@@ -1,7 +1,9 @@
 //! An installation on each engine, processes on it, and what they told.
 
+use std::future::poll_fn;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use annals_access::{
@@ -45,6 +47,19 @@ macro_rules! suite {
     };
 }
 pub(crate) use suite;
+
+/// Does with a request what a server does when the client hangs up: what one poll started is dropped.
+///
+/// Work that the poll did itself ends there. Work that goes on elsewhere may even be done already: a waiting caller
+/// would have been answered, which is no fault.
+pub(crate) async fn hang_up(request: impl Future) {
+    let mut request = Box::pin(request);
+    poll_fn(|context| {
+        let _ = request.as_mut().poll(context);
+        Poll::Ready(())
+    })
+    .await;
+}
 
 /// Databases of their own with a clock. They go away with this value.
 pub(crate) struct Home {
