@@ -150,12 +150,27 @@ fn a_full_disk_of_the_database_is_waited_for() {
     let mut server = Server::start_command(&mut home.serve("projector,relay"));
     let load = Load::start(&home, 1);
     health::goes_on(&home, &[&server], &load);
-    disk.fill();
-    server.process.stderr_line(|line| line.contains("no space left"));
-    health::says(&server, VIEW, "waiting", "");
-    load.more(300);
-    disk.free();
-    health::goes_on(&home, &[&server], &load);
+    for dies in [false, true] {
+        disk.fill();
+        server.process.stderr_line(|line| line.contains("no space left"));
+        health::says(&server, VIEW, "waiting", "");
+        if dies {
+            // PostgreSQL ends when its write-ahead log finds no room, and stays down when its recovery finds none either.
+            until("no room for the write-ahead log", || {
+                let more = "SELECT pg_logical_emit_message(false, 'test', 'more'), pg_switch_wal()";
+                home.try_execute(more).is_err().then_some(())
+            });
+            health::says(&server, VIEW, "waiting", "cannot be reached");
+        }
+        load.more(300);
+        disk.free();
+        // It may have ended without being asked to, at any moment since. Whoever watches over it starts it again.
+        until("the database answers", || {
+            own.start(Kind::Postgres);
+            home.try_execute("SELECT 1").is_ok().then_some(())
+        });
+        health::goes_on(&home, &[&server], &load);
+    }
     let mut ledger = Ledger::default();
     load.stop(&mut ledger);
     verify::log_and_views(&home, &ledger);

@@ -126,7 +126,7 @@ def configure(server, plan):
         return
     command = [
         packages.java(), *JVM, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{prepare()}/*",
-        "kafka.tools.StorageTool", "format", "-t", plan["cluster_id"], "-c", path]
+        "kafka.tools.StorageTool", "format", f"--cluster-id={plan['cluster_id']}", "-c", path]
     if plan["secure"]:
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
             for name in (plan["secure"]["user"], WITHOUT_RIGHTS):

@@ -165,4 +165,13 @@ impl Home {
     pub fn execute(&self, sql: &str) {
         block_on(self.pool.execute(AssertSqlSafe(sql.to_owned()))).unwrap();
     }
+
+    /// Says a statement to a database that may be down, over a connection of its own.
+    pub fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
+        block_on(async {
+            let mut connection = PgConnection::connect(&self.database.url).await?;
+            connection.execute(AssertSqlSafe(sql.to_owned())).await?;
+            connection.close().await
+        })
+    }
 }
