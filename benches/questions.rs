@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use annals_store::GenerationReader;
 use annals_store::sql::{Pool, sql};
-use annals_views::audit_log::{CountedPage, Totals, counted_page};
+use annals_views::audit_log::{CountedPage, Memory, counted_page};
 use classes::{CLASSES, Class, FEW, Wanted, World};
 use client::Client;
 use question::{LIMIT, Question, Tables};
@@ -278,10 +278,10 @@ impl Sides<'_> {
             (0..WARM_UP + self.effort.rounds).map(|_| (class.draw)(world)).collect();
         let mut found = Vec::new();
         for (round, question) in questions.iter().enumerate() {
-            let totals = Totals::default();
-            let (first, page) = self.library(question, &totals).await;
+            let memory = Memory::default();
+            let (first, page) = self.library(question, &memory).await;
             let offset = question.offset + u64::from(LIMIT) * (1 + round as u64 % 5);
-            let (next, _) = self.library(&Question { offset, ..question.clone() }, &totals).await;
+            let (next, _) = self.library(&Question { offset, ..question.clone() }, &memory).await;
             found.push(Found::of(&page));
             answers.matches.push_from(round, page.total as f64);
             answers.first.push_from(round, first);
@@ -334,10 +334,10 @@ impl Sides<'_> {
             || self.seen.insert(format!("{:?} {:?}", question.seconds, question.conditions))
     }
 
-    async fn library(&self, question: &Question, totals: &Totals) -> (f64, CountedPage) {
+    async fn library(&self, question: &Question, memory: &Memory) -> (f64, CountedPage) {
         let query = question.audit_query(self.customers);
         let started = Instant::now();
-        let page = counted_page(self.reader, totals, &query).await.unwrap();
+        let page = counted_page(self.reader, memory, &query).await.unwrap();
         (milliseconds(started), page)
     }
 

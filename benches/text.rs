@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use annals_producers::fleet::Fleet;
 use annals_schemas::{ActorKind, TOPICS};
 use annals_store::{DataDir, Database, Followed, GenerationReader, Partition, PostgresDb, ViewStore};
-use annals_views::audit_log::{AuditField, AuditLog, AuditQuery, Scope, Totals, counted_page};
+use annals_views::audit_log::{AuditField, AuditLog, AuditQuery, Memory, Scope, counted_page};
 use annals_views::filter::{Case, Filter, Pattern, Test};
 use annals_views::{LogEvent, View};
 use chrono::{TimeDelta, Utc};
@@ -151,7 +151,7 @@ async fn search(reader: &GenerationReader, customers: &[Uuid]) {
             let query = AuditQuery::newest(scope.clone(), filter, PAGE);
             let started = Instant::now();
             // Nothing is remembered: each total is counted.
-            let page = counted_page(reader, &Totals::default(), &query).await.unwrap();
+            let page = counted_page(reader, &Memory::default(), &query).await.unwrap();
             let elapsed = started.elapsed();
             let class = classes.iter().position(|(least, most)| (*least..=*most).contains(&page.total));
             if let Some(class) = class

@@ -151,11 +151,14 @@ impl World {
              GROUP BY c.customer ORDER BY 2 DESC, 1")
         .fetch_all(view)
         .await?;
-        // A person of the fleet has one account and one address. Those with more events than few come in no question.
+        // A person of the fleet has one account and one address, which others may have as well. Those with more events than
+        // few come in no question.
         let people = sql("SELECT a.account, d.address FROM
              (SELECT actor, address FROM events WHERE address IS NOT NULL GROUP BY actor, address
               HAVING count(*) <= ?) e
+             JOIN (SELECT address FROM events GROUP BY address HAVING count(*) <= ?) f ON f.address = e.address
              JOIN actors a ON a.id = e.actor JOIN addresses d ON d.id = e.address ORDER BY a.account")
+        .bind(i64::try_from(FEW).unwrap())
         .bind(i64::try_from(FEW).unwrap())
         .fetch_all(view)
         .await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use annals_views::audit_log::Totals;
+use annals_views::audit_log::Memory;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -24,8 +24,8 @@ pub(crate) struct App {
     pub(crate) readiness: Readiness,
     /// Requests that may be worked on now.
     pub(crate) permits: Semaphore,
-    /// Totals that were counted already.
-    pub(crate) totals: Totals,
+    /// What was answered already.
+    pub(crate) memory: Memory,
     /// Answers that take their time.
     pub(crate) streams: native::Streams,
 }
@@ -41,7 +41,7 @@ pub fn router(state: ApiState) -> Router {
         state,
         readiness: Readiness::default(),
         permits,
-        totals: Totals::default(),
+        memory: Memory::default(),
         streams: native::Streams::default(),
     });
     if let Ok(runtime) = Handle::try_current() {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use annals_query_api::native::csv;
 use annals_query_api::native::event::ShownEvent;
 use annals_views::audit_log::{
-    self, AuditEvent, AuditQuery, Direction, Fields, LogPositions, RowKey, SortKey, Totals, counted_page,
+    self, AuditEvent, AuditQuery, Direction, Fields, LogPositions, Memory, RowKey, SortKey, counted_page,
     placed_page,
 };
 
@@ -98,7 +98,7 @@ async fn page(
         return Ok((audit_log::page(&reader.pool, query).await?, LogPositions::new(), None));
     }
     if count {
-        let page = counted_page(&reader, &Totals::default(), query).await?;
+        let page = counted_page(&reader, &Memory::default(), query).await?;
         return Ok((page.events, page.positions, Some(page.total)));
     }
     let (events, positions) = placed_page(&reader, query).await?;

@@ -81,6 +81,8 @@ pub fn options(path: &Path, durability: Durability, create: bool) -> SqliteConne
         .pragma("temp_store", "MEMORY")
         // Statements hold dictionaries' and pages' shapes: few, and each worth keeping.
         .statement_cache_capacity(64)
+        // Rows come over in one go: every full buffer costs two switches between threads.
+        .row_buffer_size(ROW_BUFFER)
 }
 
 /// Makes the file when it is not there, readable for its owner only: it may hold password hashes and personal data,
@@ -207,9 +209,7 @@ impl SqliteViewStore {
     pub async fn open_readers(path: &Path, connections: u32) -> Result<Pool> {
         let options = options(path, Durability::Normal, false)
             .pragma("query_only", "ON")
-            .pragma("mmap_size", READER_MAP_BYTES.to_string())
-            // A page of rows comes over in one go: every full buffer costs two switches between threads.
-            .row_buffer_size(ROW_BUFFER);
+            .pragma("mmap_size", READER_MAP_BYTES.to_string());
         let readers = pool(path, options, connections).await?;
         let version: i64 = sqlx::query_scalar("PRAGMA user_version")
             .fetch_one(&readers)
@@ -358,6 +358,15 @@ impl ViewTransaction for SqliteViewTransaction {
         insert(&mut self.tx, table, rows, on_conflict).await.during(&self.path, "write rows")
     }
 
+    async fn write_new(
+        &mut self,
+        table: &'static Table,
+        rows: &Rows,
+        numbers: [&'static str; 2],
+    ) -> Result<Vec<(i64, i64)>> {
+        insert_new(&mut self.tx, table, rows, numbers).await.during(&self.path, "write rows")
+    }
+
     async fn write_dead_letters(&mut self, letters: &[DeadLetter]) -> Result<()> {
         keep_dead_letters(Connection::Sqlite(&mut self.tx), &Place::from(&self.path), letters).await
     }
@@ -411,6 +420,27 @@ pub async fn insert(
         next = prepared;
     }
     Ok(written)
+}
+
+/// Inserts those that are not there, and gives two numbers of each of these. Rows are numbered as they come and never go, so
+/// that new ones are those behind the last one before.
+async fn insert_new(
+    connection: &mut SqliteConnection,
+    table: &'static Table,
+    rows: &Rows,
+    [one, other]: [&'static str; 2],
+) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let last = format!("SELECT coalesce(max(rowid), 0) FROM {}", table.name);
+    let last: i64 = sqlx::query_scalar(AssertSqlSafe(last)).fetch_one(&mut *connection).await?;
+    let written = insert(&mut *connection, table, rows, OnConflict::Keep).await?;
+    if written == rows.len() as u64 {
+        return Ok(rows.numbers(table, [one, other]));
+    }
+    let new = format!("SELECT {one}, {other} FROM {} WHERE rowid > ?", table.name);
+    sqlx::query_as(AssertSqlSafe(new)).bind(last).fetch_all(connection).await
 }
 
 async fn fill_dictionary(

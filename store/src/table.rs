@@ -235,6 +235,9 @@ pub struct Table {
     pub columns: &'static [Column],
     /// The key that makes a row the same row. None of its columns may be null: engines take two nulls for different.
     pub unique: &'static [&'static str],
+    /// Whether columns that no index has are changed again and again. PostgreSQL then keeps room beside the rows, so that a
+    /// changed one stays where it is and no index hears of it.
+    pub is_changed: bool,
     /// Further indexes.
     pub indexes: &'static [Index],
 }
@@ -287,6 +290,17 @@ impl Rows {
     /// Takes the rows in pieces of at most `rows` rows.
     pub(crate) fn chunks(&self, rows: usize) -> impl Iterator<Item = &[Value]> {
         self.values.chunks(rows * self.width())
+    }
+
+    /// Two numbers of each row: the values of these columns of its table.
+    pub(crate) fn numbers(&self, table: &Table, columns: [&str; 2]) -> Vec<(i64, i64)> {
+        let place = |name| table.written_columns().position(|column| column.name == name);
+        let [one, other] = columns.map(place);
+        let number = |row: &[Value], at: Option<usize>| match row.get(at?)? {
+            Value::Integer(number) => Some(*number),
+            _ => None,
+        };
+        self.chunks(1).filter_map(|row| Some((number(row, one)?, number(row, other)?))).collect()
     }
 
     pub(crate) fn width(&self) -> usize {
@@ -395,6 +409,7 @@ mod tests {
             Column::nullable("until", ColumnKind::Timestamp),
         ],
         unique: &["event_id"],
+        is_changed: false,
         indexes: &[Index { name: "things_by_until", columns: &["until", "event_id"] }],
     };
 

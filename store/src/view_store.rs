@@ -156,6 +156,15 @@ pub trait ViewTransaction: Send {
     /// Gives the number of rows that were added or changed.
     async fn write(&mut self, table: &'static Table, rows: &Rows, on_conflict: OnConflict) -> Result<u64>;
 
+    /// Writes those rows whose key is not there yet, of a table that numbers its rows. Gives two numbers of each row that was
+    /// written: the values of these columns.
+    async fn write_new(
+        &mut self,
+        table: &'static Table,
+        rows: &Rows,
+        numbers: [&'static str; 2],
+    ) -> Result<Vec<(i64, i64)>>;
+
     /// Keeps records that could not be decoded.
     async fn write_dead_letters(&mut self, letters: &[DeadLetter]) -> Result<()>;
 

@@ -61,7 +61,7 @@ async fn page(call: &Call<'_>) -> Result<Response, Problem> {
         walk.resume(cursor)?;
     }
     let reader = call.views.audit_log.current();
-    let page = walk.page(&reader, limit, count.then_some(&call.app.totals)).await?;
+    let page = walk.page(&reader, limit, count.then_some(&call.app.memory)).await?;
     if count && walk.total().is_none() {
         // Rows that came since would be counted now.
         return Err(Problem::bad_parameter(COUNT, "must be given with the first page of a walk already"));

@@ -2,7 +2,7 @@
 
 use annals_store::GenerationReader;
 use annals_views::audit_log::{
-    self, AuditEvent, AuditQuery, Direction, Fields, RowKey, SortKey, Totals, counted_page, placed_page,
+    self, AuditEvent, AuditQuery, Direction, Fields, Memory, RowKey, SortKey, counted_page, placed_page,
 };
 
 use super::asked::Asked;
@@ -60,12 +60,12 @@ impl Walk {
         Ok(())
     }
 
-    /// The next page, of at most `limit` events. The first one also counts when `totals` are there.
+    /// The next page, of at most `limit` events. The first one also counts with a `memory`.
     pub(super) async fn page(
         &mut self,
         reader: &GenerationReader,
         limit: u32,
-        totals: Option<&Totals>,
+        memory: Option<&Memory>,
     ) -> Result<Page, Problem> {
         let failed = |error| Problem::store(&error);
         let known = reader.incarnations().await.map_err(failed)?;
@@ -74,14 +74,14 @@ impl Walk {
         }
         // One more than asked for says whether another page follows.
         self.query.limit = limit.saturating_add(1);
-        let (mut events, positions) = match (&self.snapshot, totals) {
+        let (mut events, positions) = match (&self.snapshot, memory) {
             (Some(snapshot), _) => {
                 let events = audit_log::page(&reader.pool, &self.query).await.map_err(failed)?;
                 (events, snapshot.positions.clone())
             }
             (None, None) => placed_page(reader, &self.query).await.map_err(failed)?,
-            (None, Some(totals)) => {
-                let page = counted_page(reader, totals, &self.query).await.map_err(failed)?;
+            (None, Some(memory)) => {
+                let page = counted_page(reader, memory, &self.query).await.map_err(failed)?;
                 self.total = Some(page.total);
                 (page.events, page.positions)
             }

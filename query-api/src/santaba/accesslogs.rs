@@ -41,7 +41,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Data, SantabaError> {
     let query = asked.query(call.parameters, visible(call)?, &selection)?;
     let zones = Zones::of(call).await?;
     let reader = call.views.audit_log.current();
-    let page = counted_page(&reader, &call.app.totals, &query).await;
+    let page = counted_page(&reader, &call.app.memory, &query).await;
     let page = page.map_err(|error| failures::store(&error))?;
     record_read(call).await;
     let items = page.events.iter();

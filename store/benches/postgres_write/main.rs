@@ -37,6 +37,7 @@ const EVENTS: Table = Table {
         Column::new("\"offset\"", ColumnKind::Integer),
     ],
     unique: &["customer", "event_id"],
+    is_changed: false,
     indexes: &[
         Index { name: "events_by_time", columns: &["customer", "at"] },
         Index { name: "events_by_actor", columns: &["customer", "actor", "at"] },

@@ -157,7 +157,9 @@ impl Table {
             })
             .collect();
         lines.push(format!("UNIQUE ({})", self.unique.join(", ")));
-        let mut statements = vec![format!("CREATE TABLE {} (\n  {}\n)", self.name, lines.join(",\n  "))];
+        let room = if self.is_changed { " WITH (fillfactor = 60)" } else { "" };
+        let mut statements =
+            vec![format!("CREATE TABLE {} (\n  {}\n){room}", self.name, lines.join(",\n  "))];
         statements.extend(self.index_ddl());
         statements
     }

@@ -189,6 +189,15 @@ impl ViewTransaction for PostgresViewTransaction {
         answered(write::rows(&mut self.tx, table, rows, on_conflict)).await.during(&self.place, "write rows")
     }
 
+    async fn write_new(
+        &mut self,
+        table: &'static Table,
+        rows: &Rows,
+        numbers: [&'static str; 2],
+    ) -> Result<Vec<(i64, i64)>> {
+        answered(write::new_rows(&mut self.tx, table, rows, numbers)).await.during(&self.place, "write rows")
+    }
+
     async fn write_dead_letters(&mut self, letters: &[DeadLetter]) -> Result<()> {
         keep_dead_letters(Connection::Postgres(&mut self.tx), &self.place, letters).await
     }

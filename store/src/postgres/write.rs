@@ -28,21 +28,47 @@ pub(super) async fn rows(
     on_conflict: OnConflict,
 ) -> Result<u64, sqlx::Error> {
     let mut written = 0;
-    let mut piece: Vec<&[Value]> = Vec::new();
-    let mut bytes = 0;
-    for row in rows.chunks(1) {
-        piece.push(row);
-        bytes += row.iter().map(size).sum::<usize>();
-        if piece.len() == ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
-            written += write_piece(connection, table, &piece, on_conflict).await?;
-            piece.clear();
-            bytes = 0;
-        }
-    }
-    if !piece.is_empty() {
+    for piece in pieces(rows) {
         written += write_piece(connection, table, &piece, on_conflict).await?;
     }
     Ok(written)
+}
+
+/// Writes those that are not there yet, and gives two numbers of each of these.
+pub(super) async fn new_rows(
+    connection: &mut PgConnection,
+    table: &'static Table,
+    rows: &Rows,
+    [one, other]: [&'static str; 2],
+) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+    let mut written = Vec::new();
+    for piece in pieces(rows) {
+        let mut arguments = PgArguments::default();
+        let insertion = insertion(&mut arguments, table, &piece, OnConflict::Keep)?;
+        // As arrays: a row for each would take as long as writing some of them.
+        let sql = format!(
+            "WITH written AS ({insertion} RETURNING {one}, {other})
+             SELECT array_agg(CAST({one} AS bigint)), array_agg(CAST({other} AS bigint)) FROM written"
+        );
+        let row = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_one(&mut *connection).await?;
+        let numbers = |at: usize| row.try_get::<Option<Vec<i64>>, _>(at).map(Option::unwrap_or_default);
+        written.extend(numbers(0)?.into_iter().zip(numbers(1)?));
+    }
+    Ok(written)
+}
+
+/// Rows in pieces for one statement each.
+fn pieces(rows: &Rows) -> impl Iterator<Item = Vec<&[Value]>> {
+    let mut rows = rows.chunks(1);
+    std::iter::from_fn(move || {
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        while piece.len() < ROWS_AT_ONCE && bytes < BYTES_AT_ONCE {
+            let Some(row) = rows.next() else { break };
+            bytes += row.iter().map(size).sum::<usize>();
+            piece.push(row);
+        }
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// What may be long.

@@ -13,6 +13,7 @@ pub(crate) const THINGS: Table = Table {
         Column::nullable("until", ColumnKind::Timestamp),
     ],
     unique: &["thing"],
+    is_changed: false,
     indexes: &[Index { name: "things_by_name", columns: &["name"] }],
 };
 
@@ -24,6 +25,7 @@ pub(crate) const NAMES: Table = Table {
         Column::new("kind", ColumnKind::SmallInteger),
     ],
     unique: &["name", "kind"],
+    is_changed: false,
     indexes: &[],
 };
 
@@ -37,6 +39,7 @@ pub(crate) const PAIRS: Table = Table {
         Column::new("address", ColumnKind::Address),
     ],
     unique: &["owner", "first", "second", "address"],
+    is_changed: false,
     indexes: &[],
 };
 
@@ -57,6 +60,7 @@ pub(crate) const EVERYTHING: Table = Table {
         Column::nullable("bytes", ColumnKind::Bytes),
     ],
     unique: &["small", "key"],
+    is_changed: false,
     indexes: &[],
 };
 

@@ -18,6 +18,8 @@ on_both_engines!(
     the_first_of_a_key_is_kept_in_a_large_batch,
     the_last_of_a_key_updates_in_a_small_batch,
     the_last_of_a_key_updates_in_a_large_batch,
+    new_rows_are_named_and_no_others,
+    numbers_are_added_to_those_that_are_there,
     rows_with_long_texts_are_written_in_pieces,
     a_number_that_is_too_large_is_never_another_number,
 );
@@ -263,6 +265,49 @@ async fn the_last_of_a_key_updates_in_a_small_batch(here: Here) {
 
 async fn the_last_of_a_key_updates_in_a_large_batch(here: Here) {
     the_last_of_a_key_updates(here, LARGE).await;
+}
+
+async fn new_rows_are_named_and_no_others(here: Here) {
+    let store = here.store().await;
+    let rows = |keys: std::ops::Range<i64>, number: i64| {
+        let mut rows = Rows::new(&EVERYTHING);
+        for key in keys {
+            let row = Everything { number: Some(number), ..Everything::default() };
+            rows.push(row.values(usize::try_from(key).unwrap()));
+        }
+        rows
+    };
+    let large = LARGE as i64 * 8;
+    for (keys, number, new) in
+        [(0..5, 1, 0..5), (5..5, 2, 5..5), (2..5, 3, 5..5), (3..9, 4, 5..9), (7..large, 5, 9..large)]
+    {
+        let mut tx = store.begin().await.unwrap();
+        let mut written = tx.write_new(&EVERYTHING, &rows(keys, number), ["key", "number"]).await.unwrap();
+        tx.commit().await.unwrap();
+        written.sort_unstable();
+        assert!(written.iter().copied().eq(new.map(|key| (key, number))), "{number}: {}", written.len());
+    }
+    // Of two of one key, the first.
+    let mut twice = rows(large..large + 1, 6);
+    twice.push(Everything { number: Some(7), ..Everything::default() }.values(large as usize));
+    let mut tx = store.begin().await.unwrap();
+    let written = tx.write_new(&EVERYTHING, &twice, ["key", "number"]).await.unwrap();
+    assert_eq!(written, [(large, 6)]);
+}
+
+async fn numbers_are_added_to_those_that_are_there(here: Here) {
+    let (store, readers) = (here.store().await, here.readers().await);
+    for (from, number) in [(0, 1), (2, 10), (0, 100)] {
+        let mut rows = Rows::new(&EVERYTHING);
+        for key in from..SMALL {
+            let row = Everything { number: Some(number), flag: Some(1), ..Everything::default() };
+            rows.push(row.values(key));
+        }
+        write(&*store, &EVERYTHING, &rows, OnConflict::Add(&["number", "flag"])).await;
+    }
+    let select = sql("SELECT number * 10 + flag FROM everything ORDER BY key");
+    let found: Vec<i64> = select.fetch_scalars(&readers).await.unwrap();
+    assert_eq!(found, [1_012, 1_012, 1_113, 1_113, 1_113, 1_113, 1_113]);
 }
 
 async fn rows_with_long_texts_are_written_in_pieces(here: Here) {

@@ -1,18 +1,18 @@
-//! Counters: how many events there are by hours, days and blocks of days, so that a total need not look at the rows.
+//! Counters: how many events there are by hours and longer spans, so that a total need not look at the rows.
 //!
 //! They are written in the transaction of the rows and contain the partition, as every row does: two projectors never
 //! change the same counter.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use annals_store::sql::sql;
 use annals_store::{Column, ColumnKind, OnConflict, Rows, Table, ViewTransaction};
 use chrono::{DateTime, Utc};
 use foldhash::quality::RandomState;
 
 use crate::Result;
 
-/// How many events of a customer and a partition happened in a span of time; of all of them, or of one action or actor.
+/// How many events of a customer and a partition happened in each part of a span of time; of all of them, or of one action
+/// or actor. A row for each number would be written and read several times as often.
 pub const COUNTS: Table = Table {
     name: "counts",
     columns: &[
@@ -22,11 +22,25 @@ pub const COUNTS: Table = Table {
         Column::new("span", ColumnKind::SmallInteger),
         Column::new("start", ColumnKind::Integer),
         Column::new("partition", ColumnKind::DictionaryId),
-        Column::new("n", ColumnKind::Integer),
+        Column::new(NUMBERS[0], ColumnKind::Integer),
+        Column::new(NUMBERS[1], ColumnKind::Integer),
+        Column::new(NUMBERS[2], ColumnKind::Integer),
+        Column::new(NUMBERS[3], ColumnKind::Integer),
+        Column::new(NUMBERS[4], ColumnKind::Integer),
+        Column::new(NUMBERS[5], ColumnKind::Integer),
+        Column::new(NUMBERS[6], ColumnKind::Integer),
+        Column::new(NUMBERS[7], ColumnKind::Integer),
     ],
     unique: &["customer", "dimension", "key", "span", "start", "partition"],
+    is_changed: true,
     indexes: &[],
 };
+
+/// Parts of a span, at most.
+pub(super) const PARTS: usize = 8;
+
+/// The columns of a span's parts, in the order of time.
+pub(super) const NUMBERS: [&str; PARTS] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
 
 /// What is counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,22 +56,27 @@ impl Dimension {
         self as i64
     }
 
-    /// The spans that it is counted by, the longest first. There are many actors, and each has an index entry per event, in
-    /// which an edge is counted fast.
+    /// The spans that it is counted by, the longest first: those that have rows, and the parts of the last one of these.
+    /// Actions and actors have an index entry per event, in which an edge is counted fast; and the more keys there are, the
+    /// more counters each span has.
     pub(super) fn spans(self) -> &'static [Span] {
         match self {
-            Self::All | Self::Action => &[Span::Block, Span::Day, Span::Hour],
-            Self::Actor => &[Span::Day],
+            Self::All => &[Span::Block, Span::TwoDays, Span::Quarter, Span::Hour],
+            Self::Action => &[Span::Block, Span::TwoDays, Span::Quarter],
+            Self::Actor => &[Span::Block, Span::TwoDays],
         }
     }
 }
 
-/// A length of time, counted from 1970 in UTC.
+/// A length of time, counted from 1970 in UTC. Each is six or eight times the one before: a range is cut into at most twice
+/// as many of each, whatever its length, and blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Span {
     Hour,
-    Day,
-    /// 32 days: the counters of years are few.
+    /// A quarter of a day.
+    Quarter,
+    TwoDays,
+    /// 16 days: the counters of years are few.
     Block,
 }
 
@@ -69,9 +88,20 @@ impl Span {
     pub(super) fn micros(self) -> i64 {
         match self {
             Self::Hour => 3_600_000_000,
-            Self::Day => 24 * Self::Hour.micros(),
-            Self::Block => 32 * Self::Day.micros(),
+            Self::Quarter => 6 * Self::Hour.micros(),
+            Self::TwoDays => 8 * Self::Quarter.micros(),
+            Self::Block => 8 * Self::TwoDays.micros(),
         }
+    }
+
+    /// The span whose rows have this one as a part, and how many parts it has. A block is a part of nothing.
+    pub(super) fn whole(self) -> (Self, i64) {
+        let whole = match self {
+            Self::Hour => Self::Quarter,
+            Self::Quarter => Self::TwoDays,
+            Self::TwoDays | Self::Block => Self::Block,
+        };
+        (whole, whole.micros() / self.micros())
     }
 }
 
@@ -86,17 +116,19 @@ pub(super) struct Counted {
     pub(super) offset: i64,
 }
 
-/// Counts the events of a batch that were not there before: those whose rows now stand at their positions.
+/// Counts the events of a batch whose rows were written now, which are named by partition and offset: a repeated event has
+/// its row elsewhere in the log.
 ///
 /// # Errors
 /// When the database fails.
 pub(super) async fn count(
     tx: &mut dyn ViewTransaction,
     mut events: Vec<Counted>,
-    written: u64,
+    written: &[(i64, i64)],
 ) -> Result<()> {
-    if written != events.len() as u64 {
-        retain_written(tx, &mut events).await?;
+    if written.len() != events.len() {
+        let written: HashSet<_, RandomState> = written.iter().copied().collect();
+        events.retain(|event| written.contains(&(event.partition, event.offset)));
     }
     // What is counted more finely than the rest; everything else is made from it. There are few of these beside the events.
     let mut actions: HashMap<[i64; 4], i64, RandomState> = HashMap::default();
@@ -105,49 +137,36 @@ pub(super) async fn count(
         let at = |span: Span| event.at.timestamp_micros().div_euclid(span.micros());
         let of = |key, span| [event.customer, event.partition, key, at(span)];
         *actions.entry(of(event.action, Span::Hour)).or_default() += 1;
-        *actors.entry(of(event.actor, Span::Day)).or_default() += 1;
+        *actors.entry(of(event.actor, Span::TwoDays)).or_default() += 1;
     }
     // In the order of the key, whose pages are then written one after the other.
-    let mut counts: BTreeMap<[i64; 6], i64> = BTreeMap::new();
-    for ([customer, partition, actor, day], n) in actors {
-        counts.insert([customer, Dimension::Actor.number(), actor, Span::Day.number(), day, partition], n);
+    let mut counts: BTreeMap<[i64; 6], [i64; PARTS]> = BTreeMap::new();
+    let mut add =
+        |[customer, partition, key]: [i64; 3], dimension: Dimension, (part, number): (Span, i64), n| {
+            let (whole, parts) = part.whole();
+            let row =
+                [customer, dimension.number(), key, whole.number(), number.div_euclid(parts), partition];
+            let at = usize::try_from(number.rem_euclid(parts)).unwrap_or_default();
+            if let Some(count) = counts.entry(row).or_default().get_mut(at) {
+                *count += n;
+            }
+        };
+    for ([customer, partition, actor, two_days], n) in actors {
+        add([customer, partition, actor], Dimension::Actor, (Span::TwoDays, two_days), n);
     }
     for ([customer, partition, action, hour], n) in actions {
         for (dimension, key) in [(Dimension::All, 0), (Dimension::Action, action)] {
-            for span in dimension.spans() {
-                let start = hour.div_euclid(span.micros() / Span::Hour.micros());
-                let counter = [customer, dimension.number(), key, span.number(), start, partition];
-                *counts.entry(counter).or_default() += n;
+            for part in dimension.spans().iter().skip(1) {
+                let number = hour.div_euclid(part.micros() / Span::Hour.micros());
+                add([customer, partition, key], dimension, (*part, number), n);
             }
         }
     }
     let mut rows = Rows::new(&COUNTS);
-    for ([customer, dimension, key, span, start, partition], n) in counts {
-        rows.push([customer, dimension, key, span, start, partition, n].map(Into::into));
+    for ([customer, dimension, key, span, start, partition], [n0, n1, n2, n3, n4, n5, n6, n7]) in counts {
+        let row = [customer, dimension, key, span, start, partition, n0, n1, n2, n3, n4, n5, n6, n7];
+        rows.push(row.map(Into::into));
     }
-    tx.write(&COUNTS, &rows, OnConflict::Add(&["n"])).await?;
-    Ok(())
-}
-
-/// Leaves those events whose rows this batch wrote. A repeated event has its row elsewhere in the log.
-async fn retain_written(tx: &mut dyn ViewTransaction, events: &mut Vec<Counted>) -> Result<()> {
-    let mut ranges: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
-    for event in &*events {
-        let range = ranges.entry(event.partition).or_insert((event.offset, event.offset));
-        *range = (range.0.min(event.offset), range.1.max(event.offset));
-    }
-    let mut written = std::collections::HashSet::new();
-    for (partition, (first, last)) in ranges {
-        let offsets: Vec<i64> =
-            sql("SELECT \"offset\" FROM events WHERE partition = ? AND \"offset\" BETWEEN ? AND ?")
-                .bind(partition)
-                .bind(first)
-                .bind(last)
-                .fetch_scalars(tx.connection())
-                .await
-                .map_err(|error| super::query::failed("count events", error))?;
-        written.extend(offsets.into_iter().map(|offset| (partition, offset)));
-    }
-    events.retain(|event| written.contains(&(event.partition, event.offset)));
+    tx.write(&COUNTS, &rows, OnConflict::Add(&NUMBERS)).await?;
     Ok(())
 }

@@ -6,14 +6,18 @@
 use std::collections::BTreeMap;
 
 use annals_store::Transaction;
+use annals_store::sql::Row;
 use chrono::{DateTime, Utc};
 
-use super::counts::{Dimension, Span};
+use super::counts::{Dimension, PARTS, Span};
 use super::query::Direction;
 use super::resolve::Resolved;
 use super::statement::Statement;
 use super::stretches::{Pair, Stretches};
 use crate::filter::TimeRange;
+
+/// Rows that are as soon looked at as counted by shorter spans.
+const FEW_ROWS: u64 = 1_000;
 
 /// The number of events of a question in each piece of its range of time, in the order of time.
 pub(super) struct Histogram {
@@ -67,7 +71,7 @@ impl Histogram {
         self.pieces.iter().map(|piece| piece.n).sum()
     }
 
-    /// Where the page of `limit` rows from an offset on stands, to the shortest span that is counted.
+    /// Where the page of `limit` rows from an offset on stands, to the shortest span that is counted, or to one of few rows.
     pub(super) async fn locate(
         mut self,
         tx: &mut Transaction,
@@ -79,7 +83,7 @@ impl Histogram {
         for row in [offset, last] {
             loop {
                 let (at, _) = find(&self.pieces, direction, row);
-                let Some(piece) = self.pieces.get(at) else { break };
+                let Some(piece) = self.pieces.get(at).filter(|piece| piece.n > FEW_ROWS) else { break };
                 let Some(shorter) = piece.span.and_then(|span| self.spans.iter().find(|s| **s < span)) else {
                     break;
                 };
@@ -100,13 +104,18 @@ impl Histogram {
             slices.entry(range.0).or_insert(Slice { range, n: 0, span }).n += n;
         };
         let spans: Vec<(Span, i64, i64)> = cuts.iter().filter_map(Cut::spans).collect();
+        let rows: Vec<_> = spans.iter().map(rows_of).collect();
         for part in self.parts.iter().filter(|_| !spans.is_empty()) {
-            let statement = Statement::counters(dialect, &part.pairs, part.dimension, &spans);
+            let statement = Statement::counters(dialect, &part.pairs, part.dimension, &rows);
             for row in statement.into_sql().fetch_all(&mut *tx).await? {
-                let number: i64 = row.get(0)?;
-                let Some(span) = self.spans.iter().find(|span| span.number() == number) else { continue };
-                let start = row.get::<i64>(1)?.saturating_mul(span.micros());
-                add(Micros(start, start.saturating_add(span.micros())), Some(*span), row.get(2)?);
+                let cut = spans.get(usize::try_from(row.get::<i64>(0)?).unwrap_or(usize::MAX));
+                let Some((span, first, end)) = cut else { continue };
+                for (number, n) in numbers(*span, row.get(1)?, &counts_of(&row)?) {
+                    if n > 0 && (*first..*end).contains(&number) {
+                        let start = number.saturating_mul(span.micros());
+                        add(Micros(start, start.saturating_add(span.micros())), Some(*span), n);
+                    }
+                }
             }
         }
         for cut in cuts {
@@ -118,6 +127,29 @@ impl Histogram {
             }
         }
         Ok(slices.into_values().collect())
+    }
+}
+
+/// The rows that have these spans: their span, the first start, and that behind the last.
+fn rows_of((span, first, end): &(Span, i64, i64)) -> (Span, i64, i64) {
+    let (whole, parts) = span.whole();
+    // The least and the greatest number stand for no limit, and are those of blocks then.
+    (whole, first.div_euclid(parts), (end - 1).div_euclid(parts) + 1)
+}
+
+fn counts_of(row: &Row) -> Result<[u64; PARTS], sqlx::Error> {
+    let mut counts = [0; PARTS];
+    for (at, count) in counts.iter_mut().enumerate() {
+        *count = row.get(2 + at)?;
+    }
+    Ok(counts)
+}
+
+/// The spans that a row has, by their numbers, with their counts.
+fn numbers(span: Span, start: i64, counts: &[u64; PARTS]) -> Vec<(i64, u64)> {
+    match span.whole() {
+        (_, 1) => vec![(start, counts.iter().sum())],
+        (_, parts) => (start.saturating_mul(parts)..).zip(counts.iter().copied()).collect(),
     }
 }
 
@@ -268,7 +300,7 @@ mod tests {
         #[test]
         fn a_range_is_its_spans_and_its_edges(start in -1_000_000_000_000i64..1_000_000_000_000, length in 0i64..1_000_000_000_000) {
             let range = Micros(start, start + length);
-            for span in [Span::Hour, Span::Day, Span::Block] {
+            for span in [Span::Hour, Span::Quarter, Span::TwoDays, Span::Block] {
                 let (before, spans, behind) = range.split(span);
                 let whole = spans.map_or(0, |(first, end)| (end - first) * span.micros());
                 prop_assert_eq!(whole + (before.1 - before.0) + (behind.1 - behind.0), length);
@@ -282,9 +314,10 @@ mod tests {
 
         #[test]
         fn cuts_are_all_of_a_range_once(
-            start in -1_000_000_000_000i64..9_000_000_000_000, length in 0i64..20_000_000_000_000, actor in any::<bool>()
+            start in -1_000_000_000_000i64..9_000_000_000_000, length in 0i64..20_000_000_000_000,
+            of in prop::sample::select(vec![Dimension::All, Dimension::Action, Dimension::Actor])
         ) {
-            let spans = if actor { Dimension::Actor } else { Dimension::All }.spans();
+            let spans = of.spans();
             let mut cuts = Vec::new();
             cut(Micros(start, start + length), spans, &mut cuts);
             let mut at = start;
@@ -333,7 +366,7 @@ mod tests {
 
     #[test]
     fn no_limit_is_no_edge() {
-        let (before, spans, behind) = Micros::of(TimeRange::default()).split(Span::Day);
+        let (before, spans, behind) = Micros::of(TimeRange::default()).split(Span::TwoDays);
         assert!(before.is_empty() && behind.is_empty() && spans.is_some());
         assert_eq!(Micros(i64::MIN, i64::MAX).range(), TimeRange::default());
     }

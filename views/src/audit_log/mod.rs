@@ -5,13 +5,17 @@
 
 mod actions;
 mod condition;
+mod counted;
 mod counts;
 pub mod feed;
 pub mod fold;
 mod histogram;
+mod memory;
 pub mod query;
+mod ranking;
 mod resolve;
 mod search;
+mod searched;
 mod statement;
 mod stretches;
 mod text;
@@ -24,7 +28,7 @@ use std::sync::Arc;
 use annals_schemas::Topic;
 use annals_schemas::topics::{AUDIT, HOST_LOGONS};
 use annals_store::dictionary::Key;
-use annals_store::{Column, ColumnKind, Index, OnConflict, Rows, Table, Value, ViewStore, ViewTransaction};
+use annals_store::{Column, ColumnKind, Index, Rows, Table, Value, ViewStore, ViewTransaction};
 
 use foldhash::quality::RandomState;
 use uuid::Uuid;
@@ -36,14 +40,15 @@ use counts::Counted;
 use fold::{Action, Actor, AuditRow};
 
 pub use condition::AuditField;
+pub use counted::{CountedPage, counted_page};
 pub use counts::COUNTS;
 pub use feed::{Feed, feed};
+pub use memory::Memory;
 pub use query::{
-    AuditEvent, AuditQuery, CountedPage, Direction, Fields, LogPositions, Order, RowKey, Scope, SortKey,
-    counted_page, find, page, placed_page,
+    AuditEvent, AuditQuery, Direction, Fields, LogPositions, Order, RowKey, Scope, SortKey, find, page,
+    placed_page,
 };
-pub use text::{TEXT_CHUNKS, TEXT_POSTINGS};
-pub use totals::Totals;
+pub use text::{Effort, TEXT_CHUNKS, TEXT_POSTINGS};
 
 /// The audit log.
 pub enum AuditLog {}
@@ -53,6 +58,7 @@ pub const CUSTOMERS: Table = Table {
     name: "customers",
     columns: &[Column::new("id", ColumnKind::RowId), Column::new("customer", ColumnKind::Uuid)],
     unique: &["customer"],
+    is_changed: false,
     indexes: &[],
 };
 
@@ -70,6 +76,7 @@ pub const ACTORS: Table = Table {
     ],
     // The keys follow from the names.
     unique: &["kind", "actor", "account", "qualified"],
+    is_changed: false,
     indexes: &[
         Index { name: "actors_by_account", columns: &["account_key"] },
         Index { name: "actors_by_qualified", columns: &["qualified_key"] },
@@ -87,6 +94,7 @@ pub const ACTIONS: Table = Table {
         Column::new("entity_type", ColumnKind::Text),
     ],
     unique: &["name", "category", "severity", "entity_type"],
+    is_changed: false,
     indexes: &[],
 };
 
@@ -99,6 +107,7 @@ pub const ADDRESSES: Table = Table {
         Column::new("shown", ColumnKind::Text),
     ],
     unique: &["address"],
+    is_changed: false,
     indexes: &[],
 };
 
@@ -111,6 +120,7 @@ pub const ENTITIES: Table = Table {
         Column::new("entity_key", ColumnKind::Text),
     ],
     unique: &["entity"],
+    is_changed: false,
     indexes: &[Index { name: "entities_by_key", columns: &["entity_key"] }],
 };
 
@@ -123,6 +133,7 @@ pub const PARTITIONS: Table = Table {
         Column::new("number", ColumnKind::Integer),
     ],
     unique: &["topic", "number"],
+    is_changed: false,
     indexes: &[],
 };
 
@@ -150,6 +161,7 @@ pub const EVENTS: Table = Table {
         Column::new("\"offset\"", ColumnKind::Integer),
     ],
     unique: &["customer", "event_id"],
+    is_changed: false,
     indexes: &[
         Index { name: "events_by_time", columns: &["customer", "at"] },
         Index { name: "events_by_actor", columns: &["customer", "actor", "at"] },
@@ -170,7 +182,7 @@ impl View for AuditLog {
     type Prepared = Prepared;
 
     const NAME: &'static str = "audit_log";
-    const VERSION: i64 = 5;
+    const VERSION: i64 = 7;
     const HAS_INDEX: bool = true;
     const DEDUP: Dedup = Dedup::RowKey;
 
@@ -211,8 +223,8 @@ impl View for AuditLog {
     }
 
     async fn apply(tx: &mut dyn ViewTransaction, prepared: Prepared) -> Result<()> {
-        let written = tx.write(&EVENTS, &prepared.rows, OnConflict::Keep).await?;
-        counts::count(tx, prepared.counted, written).await
+        let written = tx.write_new(&EVENTS, &prepared.rows, ["partition", "\"offset\""]).await?;
+        counts::count(tx, prepared.counted, &written).await
     }
 
     async fn index(store: &dyn ViewStore, at_least: u64, at_most: usize) -> Result<Indexed> {

@@ -15,10 +15,11 @@ use super::actions::severity;
 use super::condition::{AuditField, Piece};
 use super::histogram::Histogram;
 use super::resolve::Resolved;
+use super::searched::Searched;
 use super::statement::{self, Statement};
 use super::stretches;
-use super::text::{self, Hits, MAX_CANDIDATES};
-use super::totals::{self, Totals};
+use super::text::Effort;
+use super::totals;
 use crate::Result;
 use crate::filter::{self, FieldValue, Filter, Test, TimeRange};
 use crate::view::View;
@@ -38,7 +39,7 @@ pub struct Scope {
 }
 
 /// What rows are sorted by. Ties are broken by the event id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SortKey {
     /// Time that is shown.
     Time,
@@ -69,7 +70,7 @@ pub enum SortKey {
 }
 
 /// Which way rows are sorted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// Smallest first.
     Ascending,
@@ -150,17 +151,6 @@ pub struct RowKey {
 
 /// The next offset of each partition. A partition that is not in it: nothing of it.
 pub type LogPositions = Vec<(Partition, u64)>;
-
-/// A page with the number of all rows that match, of one snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CountedPage {
-    /// The rows.
-    pub events: Vec<AuditEvent>,
-    /// How many rows match, whatever the page is.
-    pub total: u64,
-    /// How far the snapshot has folded the log.
-    pub positions: LogPositions,
-}
 
 /// A row of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,43 +252,6 @@ pub async fn placed_page(
     read.await.map_err(|error| failed(READING, error))
 }
 
-/// Answers a question with the exact number of rows that match, whatever `offset`, `limit`, `within` and `after` say.
-///
-/// # Errors
-/// When the view cannot be read.
-pub async fn counted_page(
-    reader: &GenerationReader,
-    totals: &Totals,
-    query: &AuditQuery,
-) -> Result<CountedPage> {
-    let read = async {
-        let mut tx = reader.pool.snapshot().await?;
-        let positions = log_positions(&mut tx).await?;
-        let Some(mut found) = Resolved::of(&mut tx, &query.scope, &query.filter).await? else {
-            return Ok(CountedPage { events: Vec::new(), total: 0, positions });
-        };
-        if let Some((events, total)) = among_hits(&mut tx, totals, query, &found).await? {
-            return Ok(CountedPage { events, total, positions });
-        }
-        stretches::find_pairs(&mut tx, &mut found).await?;
-        let histogram = Histogram::of(&mut tx, &found).await?;
-        let total = match &histogram {
-            Some(histogram) => histogram.total(),
-            None => totals::total(&mut tx, totals, reader.generation.number, query, &found).await?,
-        };
-        let events = if total <= query.offset {
-            Vec::new()
-        } else {
-            match narrowed(&mut tx, query, found).await? {
-                Some(found) => ordinary_rows(&mut tx, query, found, histogram).await?,
-                None => Vec::new(),
-            }
-        };
-        Ok(CountedPage { events, total, positions })
-    };
-    read.await.map_err(|error| failed(READING, error))
-}
-
 /// One event, if the caller may see it.
 ///
 /// # Errors
@@ -327,7 +280,7 @@ async fn resolved(tx: &mut Transaction, query: &AuditQuery) -> Result<Option<Res
 }
 
 /// What holds for this page beyond its filter.
-async fn narrowed(
+pub(super) async fn narrowed(
     tx: &mut Transaction,
     query: &AuditQuery,
     mut found: Resolved,
@@ -356,75 +309,28 @@ async fn narrowed(
     Ok((!found.time.is_empty()).then_some(found))
 }
 
-/// A page with its total by way of the text index; `None` when it does not help.
-async fn among_hits(
-    tx: &mut Transaction,
-    totals: &Totals,
-    query: &AuditQuery,
-    found: &Resolved,
-) -> Result<Option<(Vec<AuditEvent>, u64)>, sqlx::Error> {
-    let Some(hits) = hits(tx, found, totals.candidates()).await? else { return Ok(None) };
-    let (events, counted) = match narrowed(tx, query, found.clone()).await? {
-        Some(found) => page_of_hits(tx, query, &found, &hits).await?,
-        None => (Vec::new(), None),
-    };
-    // Totals are of the filter, whatever narrows the page.
-    let total = match counted {
-        Some(total) if query.within.is_none() && query.after.is_none() => total,
-        _ => {
-            let dialect = tx.connection().dialect();
-            Statement::count_of_hits(dialect, found, &hits).into_sql().fetch_scalar(tx).await?
-        }
-    };
-    Ok(Some((events, total)))
-}
-
-/// The rows that the text index names for a question, when they are few.
-async fn hits(tx: &mut Transaction, found: &Resolved, at_most: usize) -> Result<Option<Hits>, sqlx::Error> {
-    match &found.needle {
-        Some(needle) if found.event_ids.is_none() && statement::fits_hits(found) => {
-            text::find(tx, needle, found.time, at_most).await
-        }
-        _ => Ok(None),
-    }
-}
-
-/// A page among the rows that the text index names. Unless it is empty, with the number of all that match.
-async fn page_of_hits(
-    tx: &mut Transaction,
-    query: &AuditQuery,
-    found: &Resolved,
-    hits: &Hits,
-) -> Result<(Vec<AuditEvent>, Option<u64>), sqlx::Error> {
-    if query.limit == 0 || query.offset > i64::MAX as u64 {
-        return Ok((Vec::new(), None));
-    }
-    let dialect = tx.connection().dialect();
-    let rows = Statement::page_of_hits(dialect, query, found, hits).into_sql().fetch_all(tx).await?;
-    let total = rows.first().map(|row| row.get("total")).transpose()?;
-    let events = rows.iter().map(|row| read_event(row, query.fields)).collect::<Result<_, _>>()?;
-    Ok((events, total))
-}
-
 async fn rows(
     tx: &mut Transaction,
     query: &AuditQuery,
     mut found: Resolved,
 ) -> Result<Vec<AuditEvent>, sqlx::Error> {
-    if let Some(hits) = hits(tx, &found, MAX_CANDIDATES).await? {
-        return Ok(page_of_hits(tx, query, &found, &hits).await?.0);
+    if let Some(searched) = Searched::of(tx, &found, Effort::default(), false).await?
+        && let Some(events) = searched.page(tx, query, &found).await?
+    {
+        return Ok(events);
     }
     stretches::find_pairs(tx, &mut found).await?;
     let histogram = if query.offset < statement::DEEP { None } else { Histogram::of(tx, &found).await? };
-    ordinary_rows(tx, query, found, histogram).await
+    ordinary_rows(tx, query, found, histogram, false).await
 }
 
 /// A page by way of the indexes of rows. The histogram is of the question; it tells where a page stands that is not narrowed.
-async fn ordinary_rows(
+pub(super) async fn ordinary_rows(
     tx: &mut Transaction,
     query: &AuditQuery,
     mut found: Resolved,
     histogram: Option<Histogram>,
+    most_pass: bool,
 ) -> Result<Vec<AuditEvent>, sqlx::Error> {
     if query.limit == 0 || query.offset > i64::MAX as u64 {
         return Ok(Vec::new());
@@ -440,7 +346,7 @@ async fn ordinary_rows(
         query.to_mut().offset = location.offset;
         rows = Some(location.rows);
     }
-    let statement = Statement::page(dialect, &query, &found, rows);
+    let statement = Statement::page(dialect, &query, &found, rows, most_pass);
     let rows = statement.into_sql().fetch_all(&mut *tx).await?;
     rows.iter().map(|row| read_event(row, query.fields)).collect()
 }

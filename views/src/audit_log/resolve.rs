@@ -8,7 +8,7 @@ use super::actions::Actions;
 use super::condition::{AuditField, Conditions, Piece};
 use super::query::Scope;
 use super::stretches::Pair;
-use super::text::Needle;
+use super::text::{Clues, Needle};
 use crate::filter::{Filter, Test, TimeRange};
 
 /// Ids of one column that a question is led by. A condition that more of them fulfil is looked up within the statement.
@@ -24,6 +24,8 @@ pub(super) struct Resolved {
     pub(super) all_of: Vec<i64>,
     /// Customers of whom only the caller's own is.
     pub(super) own_of: Vec<i64>,
+    /// Whether all is visible of every customer, as far as that was looked up: of questions that test rows.
+    pub(super) sees_all: bool,
     /// The caller's ids, when there is anything of which only the own is visible.
     pub(super) callers: Vec<i64>,
     /// The time that is shown.
@@ -40,7 +42,7 @@ pub(super) struct Resolved {
     /// What holds for this page beyond the question: rows that follow another one, rows of a part of the log.
     pub(super) narrowing: Option<Piece>,
     /// What the text index has of every row that is asked for.
-    pub(super) needle: Option<Needle>,
+    pub(super) clues: Option<Clues>,
 }
 
 impl Resolved {
@@ -80,15 +82,50 @@ impl Resolved {
         if impossible {
             return Ok(None);
         }
-        let customers = [resolved.all_of.as_slice(), &resolved.own_of].concat();
-        resolved.needle = Needle::with(
-            Needle::of_text(&rest),
-            resolved.entities.as_deref(),
-            &customers,
-            resolved.actions.as_deref(),
-        );
+        let text = Needle::of_text(&rest);
+        if rest != Filter::Everything || resolved.entities.is_some() {
+            resolved.sees_all = resolved.sees_all(tx).await?;
+            resolved.clues = resolved.clues(text);
+        }
         resolved.condition = (rest != Filter::Everything).then(|| conditions.of(&rest));
         Ok(Some(resolved))
+    }
+
+    async fn sees_all(&self, tx: &mut Transaction) -> Result<bool, sqlx::Error> {
+        let mut customers = self.all_of.clone();
+        customers.sort_unstable();
+        customers.dedup();
+        let known: i64 = sql("SELECT count(*) FROM customers").fetch_scalar(tx).await?;
+        Ok(usize::try_from(known).is_ok_and(|known| known == customers.len()))
+    }
+
+    /// What the text index is asked, beside a text.
+    fn clues(&self, text: Option<Needle>) -> Option<Clues> {
+        let customers = [self.all_of.as_slice(), &self.own_of].concat();
+        // Whatever else is asked of a row, the index does not know of it for certain.
+        let is_all = self.own_of.is_empty()
+            && self.actors.is_none()
+            && self.addresses.is_none()
+            && self.event_ids.is_none();
+        Clues::of(
+            text,
+            self.entities.as_deref(),
+            (!self.sees_all).then_some(&*customers),
+            self.actions.as_deref(),
+            is_all,
+        )
+    }
+
+    /// Whether every row has to be read: nothing but a text is asked of rows, whosever and whenever they are.
+    pub(super) fn reads_all(&self) -> bool {
+        let reads_text = |piece: &Piece| {
+            ["events.search", "events.description"].iter().any(|text| piece.sql.contains(text))
+        };
+        self.sees_all
+            && self.time == TimeRange::default()
+            && self.filters().all(|(_, ids)| ids.is_none())
+            && self.event_ids.is_none()
+            && self.condition.as_ref().is_some_and(reads_text)
     }
 
     /// Whose events are visible, of the customers that are asked for.

@@ -44,6 +44,7 @@ pub const LOGONS: Table = Table {
         Column::nullable("logged_off_at", ColumnKind::Timestamp),
     ],
     unique: &["customer", "event_id"],
+    is_changed: false,
     indexes: &[
         Index { name: "logons_by_address", columns: &["customer", "address", "logged_on_at"] },
         Index { name: "logons_by_logon_id", columns: &["customer", "host", "logon_id"] },
@@ -62,6 +63,7 @@ pub const LOGOFFS: Table = Table {
         Column::new("logged_off_at", ColumnKind::Timestamp),
     ],
     unique: &["customer", "event_id"],
+    is_changed: false,
     indexes: &[Index { name: "logoffs_by_logon_id", columns: &["customer", "host", "logon_id"] }],
 };
 

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use crate::events::base;
 
 /// Parts of texts that engines treat in ways of their own.
-pub(super) const PARTS: [&str; 24] = [
+pub(super) const PARTS: [&str; 26] = [
     "a", "A", "b", "ab", "%", "_", "\\", "'", "\"", "*", "?", "[", "]", "[a]", "İ", "i", "ß", "Σ", "ς", "🦀",
-    "\0", "\u{1f}", " ", "?1",
+    "\0", "\u{1f}", " ", "?1", "Login", "log",
 ];
 
 pub(super) fn text() -> impl Strategy<Value = String> {

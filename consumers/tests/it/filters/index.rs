@@ -5,14 +5,16 @@ use std::sync::Arc;
 use annals_schemas::{ActionRecorded, Event, PersonalData};
 use annals_store::StoreError;
 use annals_store::sql::sql;
-use annals_views::audit_log::{AuditField, AuditLog, AuditQuery, Direction, SortKey, Totals, counted_page};
+use annals_views::audit_log::{
+    AuditField, AuditLog, AuditQuery, Direction, Effort, Memory, counted_page, placed_page,
+};
 use annals_views::filter::{Case, Filter, Pattern, Test, TimeRange};
 use annals_views::{Indexed, View as _};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::drawn::{event, rename};
-use super::{Growing, everybody, ids, in_order, runner, some};
+use super::{Growing, SORT_KEYS, everybody, ids, in_order, runner, some};
 use crate::engines::{Store, on_every_store};
 use crate::events::base;
 
@@ -23,7 +25,6 @@ on_every_store!(
 );
 
 async fn every_order_of_what_the_index_finds_is_that_of_all_rows(store: Store) {
-    use SortKey as K;
     let mut runner = runner();
     let mut view = Growing::new(store).await;
     for (first, indexed) in [(0, usize::MAX), (200, 100)] {
@@ -38,22 +39,7 @@ async fn every_order_of_what_the_index_finds_is_that_of_all_rows(store: Store) {
         view.index(indexed).await;
     }
     let filter = Filter::Is(AuditField::Anything, Test::Like(Case::Folded, Pattern::containing("10.0.0")));
-    let keys = [
-        K::Time,
-        K::RecordedAt,
-        K::EventId,
-        K::Account,
-        K::Customer,
-        K::Action,
-        K::Category,
-        K::Severity,
-        K::EntityType,
-        K::EntityId,
-        K::Address,
-        K::Description,
-        K::SignIn,
-    ];
-    for key in keys {
+    for key in SORT_KEYS {
         for direction in [Direction::Ascending, Direction::Descending] {
             let query = AuditQuery {
                 order: vec![(key, direction)],
@@ -61,8 +47,9 @@ async fn every_order_of_what_the_index_finds_is_that_of_all_rows(store: Store) {
                 ..AuditQuery::newest(everybody(), filter.clone(), 50)
             };
             // No candidate is few enough for the second: the rows are looked through.
-            let found = counted_page(&view.reader(), &Totals::default(), &query).await.unwrap();
-            let looked = counted_page(&view.reader(), &Totals::with_candidates(0), &query).await.unwrap();
+            let without = Memory::with_effort(Effort { candidates: 0, ..Effort::default() });
+            let found = counted_page(&view.reader(), &Memory::default(), &query).await.unwrap();
+            let looked = counted_page(&view.reader(), &without, &query).await.unwrap();
             assert!(found.total > 100, "{}", found.total);
             assert_eq!(found, looked, "{key:?} {direction:?}");
         }
@@ -107,6 +94,9 @@ async fn small_chunks_of_the_index_become_one(store: Store) {
     let mut runner = runner();
     let mut like: Vec<Event> = (0..CHUNK).map(|_| some(&mut runner, &event())).collect();
     let mut counts: Vec<i64> = Vec::new();
+    let said =
+        |text: &str| Filter::Is(AuditField::Description, Test::Like(Case::Folded, Pattern::containing(text)));
+    let memory = Memory::with_effort(Effort { candidates: CHUNK as usize, few: 0 });
     for chunk in 0..8 {
         for (event, id) in like.iter_mut().zip(chunk * CHUNK..) {
             rename(event, Uuid::from_u128(id));
@@ -122,14 +112,19 @@ async fn small_chunks_of_the_index_become_one(store: Store) {
             }
         }
         view.fold(&like).await;
-        assert_eq!(view.index(CHUNK as usize).await.rows, CHUNK as u64);
+        // What is remembered of one answer names chunks that are gone with the next one.
+        for rows in [3_000, 4_500] {
+            assert_eq!(view.index(rows).await.rows, rows as u64);
+            let query = AuditQuery::newest(everybody(), said(&format!("of chunk {chunk}")), 5);
+            let page = counted_page(&view.reader(), &memory, &query).await.unwrap();
+            let wanted = ids(&placed_page(&view.reader(), &query).await.unwrap().0);
+            assert_eq!((page.total, ids(&page.events)), (CHUNK as u64, wanted), "{chunk}");
+        }
         let reader = view.reader();
         counts.push(sql("SELECT count(*) FROM text_chunks").fetch_scalar(&reader.pool).await.unwrap());
     }
-    // Seven make 52,500 rows.
-    assert_eq!(counts, [1, 2, 3, 4, 5, 6, 1, 2]);
-    let said =
-        |text: &str| Filter::Is(AuditField::Description, Test::Like(Case::Folded, Pattern::containing(text)));
+    // The last part of the seventh makes 52,500 rows.
+    assert_eq!(counts, [2, 4, 6, 8, 10, 12, 1, 3]);
     let third = Filter::Is(
         AuditField::At,
         Test::Time(TimeRange {
@@ -148,7 +143,18 @@ async fn small_chunks_of_the_index_become_one(store: Store) {
         let wanted = in_order(&view, &filter, Direction::Descending).await;
         assert!(matches.is_none_or(|matches| matches == wanted.len()) && wanted.len() < 20_000, "{filter:?}");
         let query = AuditQuery::newest(everybody(), filter.clone(), 30_000);
-        let page = counted_page(&view.reader(), &Totals::default(), &query).await.unwrap();
+        let page = counted_page(&view.reader(), &Memory::default(), &query).await.unwrap();
         assert_eq!((page.total, ids(&page.events)), (wanted.len() as u64, ids(&wanted)), "{filter:?}");
+    }
+    // More rows than are looked at one by one: the index is sure of them.
+    let all = in_order(&view, &said("chunk"), Direction::Descending).await;
+    for offset in [0, 12_345, 8 * CHUNK as usize - 10] {
+        let query =
+            AuditQuery { offset: offset as u64, ..AuditQuery::newest(everybody(), said("chunk"), 50) };
+        let page = counted_page(&view.reader(), &memory, &query).await.unwrap();
+        let part: Vec<_> = all.iter().skip(offset).take(50).cloned().collect();
+        assert_eq!((page.total, ids(&page.events)), (8 * CHUNK as u64, ids(&part)), "{offset}");
+        let (uncounted, _) = placed_page(&view.reader(), &query).await.unwrap();
+        assert_eq!(ids(&uncounted), ids(&part), "{offset}");
     }
 }

@@ -2,7 +2,7 @@
 
 use annals_schemas::{ActionRecorded, ActorKind, Event, PersonalData};
 use annals_views::audit_log::{
-    AuditField, AuditQuery, Direction, Scope, SortKey, Totals, counted_page, placed_page,
+    AuditField, AuditQuery, Direction, Memory, Scope, SortKey, counted_page, placed_page,
 };
 use annals_views::filter::{Case, Filter, Pattern, Test, TimeRange};
 use chrono::TimeDelta;
@@ -11,7 +11,7 @@ use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
 use super::drawn::{any_filter, event, rename, scope};
-use super::{Growing, everybody, expected, ids, runner, some};
+use super::{Growing, every_effort, everybody, expected, ids, runner, some};
 use crate::engines::{Store, on_every_store};
 use crate::events::base;
 
@@ -24,8 +24,7 @@ on_every_store!(
 async fn every_filter_finds_what_it_says_while_the_view_grows(store: Store) {
     let mut runner = runner();
     let mut view = Growing::new(store).await;
-    // Few candidates are too many for the one, and enough for the other.
-    let totals = [Totals::default(), Totals::with_candidates(9)];
+    let memories = every_effort(9);
     let count = std::env::var("ANNALS_RANDOM_FILTERS").map_or(150, |count| count.parse().unwrap());
     let asked: Vec<_> =
         (0..count).map(|_| (some(&mut runner, &scope()), some(&mut runner, &any_filter()))).collect();
@@ -44,8 +43,8 @@ async fn every_filter_finds_what_it_says_while_the_view_grows(store: Store) {
             let (offset, limit) = some(&mut runner, &(prop_oneof![Just(0), 0..50_u64], 0..80_u32));
             let query = AuditQuery { offset, ..AuditQuery::newest(scope.clone(), filter.clone(), limit) };
             let part: Vec<_> = wanted.iter().skip(offset as usize).take(limit as usize).cloned().collect();
-            for totals in &totals {
-                let page = counted_page(&view.reader(), totals, &query).await.unwrap();
+            for memory in &memories {
+                let page = counted_page(&view.reader(), memory, &query).await.unwrap();
                 let told = || format!("{scope:?} {filter:?}");
                 assert_eq!(page.total, wanted.len() as u64, "{}", told());
                 assert_eq!(ids(&page.events), ids(&part), "{}", told());
@@ -102,7 +101,7 @@ async fn texts_of_any_characters_are_found_by_every_part_of_them(store: Store) {
         }
         event
     };
-    let totals = [Totals::default(), Totals::with_candidates(1)];
+    let memories = every_effort(1);
     // The second half stands in the tail, then in the index, whose first chunk has the first.
     for (half, indexed) in TEXTS.chunks(TEXTS.len() / 2).chain([&[][..]]).zip([usize::MAX, 3, usize::MAX]) {
         let first = if half == &TEXTS[TEXTS.len() / 2..] { TEXTS.len() } else { 0 };
@@ -129,8 +128,8 @@ async fn texts_of_any_characters_are_found_by_every_part_of_them(store: Store) {
                     let filter = Filter::Is(field, test);
                     let query = AuditQuery::newest(everybody(), filter.clone(), 100);
                     let wanted = expected(&rows, &everybody(), &stored(filter.clone()));
-                    for totals in &totals {
-                        let page = counted_page(&view.reader(), totals, &query).await.unwrap();
+                    for memory in &memories {
+                        let page = counted_page(&view.reader(), memory, &query).await.unwrap();
                         assert_eq!(ids(&page.events), ids(&wanted), "{filter:?}");
                         assert_eq!(page.total, wanted.len() as u64, "{filter:?}");
                     }
@@ -203,7 +202,7 @@ async fn questions_about_many_customers_and_actors(store: Store) {
                     order: vec![(SortKey::Time, direction)],
                     ..AuditQuery::newest(scope.clone(), filter.clone(), 40)
                 };
-                let page = counted_page(&view.reader(), &Totals::default(), &query).await.unwrap();
+                let page = counted_page(&view.reader(), &Memory::default(), &query).await.unwrap();
                 let (uncounted, _) = placed_page(&view.reader(), &query).await.unwrap();
                 let part: Vec<_> = wanted.iter().skip(offset as usize).take(40).cloned().collect();
                 let told = || format!("{direction:?} {offset} {filter:?} {scope:?}");

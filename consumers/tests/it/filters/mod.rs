@@ -4,6 +4,8 @@ mod drawn;
 mod index;
 mod meaning;
 mod pages;
+mod remembered;
+mod words;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +14,9 @@ use annals_bus::{PartitionRecords, StoredRecord};
 use annals_consumers::folder::{self, Folder};
 use annals_schemas::{ActorKind, Event, codec};
 use annals_store::{Followed, GenerationReader, Partition};
-use annals_views::audit_log::{AuditEvent, AuditField, AuditLog, AuditQuery, Direction, Scope, placed_page};
+use annals_views::audit_log::{
+    AuditEvent, AuditField, AuditLog, AuditQuery, Direction, Effort, Memory, Scope, SortKey, placed_page,
+};
 use annals_views::filter::Filter;
 use annals_views::{Indexed, View as _};
 use chrono::TimeDelta;
@@ -23,6 +27,26 @@ use uuid::Uuid;
 
 use crate::engines::{Databases, Store};
 use crate::events::base;
+
+/// Every key that rows can be sorted by.
+const SORT_KEYS: [SortKey; 13] = {
+    use SortKey as K;
+    [
+        K::Time,
+        K::RecordedAt,
+        K::EventId,
+        K::Account,
+        K::Customer,
+        K::Action,
+        K::Category,
+        K::Severity,
+        K::EntityType,
+        K::EntityId,
+        K::Address,
+        K::Description,
+        K::SignIn,
+    ]
+};
 
 fn everybody() -> Scope {
     let all_of = (0xC0..0xC4_u128).map(Uuid::from_u128).collect();
@@ -116,6 +140,18 @@ fn expected(rows: &[AuditEvent], scope: &Scope, filter: &Filter<AuditField>) -> 
 
 fn ids(events: &[AuditEvent]) -> Vec<Uuid> {
     events.iter().map(|event| event.event_id).collect()
+}
+
+/// What remembers answers, one for each way in which the text index helps: few candidates are too many, which is to say that
+/// it does not; each is looked at; as much as possible is known of them without a look.
+fn every_effort(few_candidates: usize) -> [Memory; 3] {
+    let all = Effort::default();
+    [
+        Effort { candidates: few_candidates, ..all },
+        Effort { few: usize::MAX, ..all },
+        Effort { few: 0, ..all },
+    ]
+    .map(Memory::with_effort)
 }
 
 /// All that a filter finds now.

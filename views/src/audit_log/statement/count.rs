@@ -2,7 +2,7 @@
 
 use annals_store::Dialect;
 
-use super::super::counts::{Dimension, Span};
+use super::super::counts::{Dimension, NUMBERS, Span};
 use super::super::resolve::Resolved;
 use super::super::stretches::{Pair, Stretches};
 use super::{Statement, can_be_looked_at, can_be_merged};
@@ -25,8 +25,11 @@ impl Statement {
         let stretches = Stretches::of(found).unwrap_or_default();
         // Rows that are tested one by one are for the planner to read in the best order.
         let merged = found.condition.is_some() && can_be_merged(&stretches, found);
-        if found.event_ids.is_some() || !(merged || can_be_looked_at(&stretches, found)) {
-            statement.push("SELECT count(*) FROM events WHERE ");
+        let reads_all = dialect == Dialect::Sqlite && found.reads_all();
+        if found.event_ids.is_some() || reads_all || !(merged || can_be_looked_at(&stretches, found)) {
+            statement.push("SELECT count(*) FROM events");
+            statement.not_indexed(found);
+            statement.push(" WHERE ");
             statement.anywhere(found);
             return statement;
         }
@@ -65,33 +68,36 @@ impl Statement {
         }
     }
 
-    /// What the counters of pairs of customer and key say of each span that has any event.
+    /// What the counters of pairs of customer and key say of rows of some spans: which of the `cuts` (span, first start, end),
+    /// the start, and the sum of each part.
     pub(in super::super) fn counters(
         dialect: Dialect,
         pairs: &[Pair],
         dimension: Dimension,
-        spans: &[(Span, i64, i64)],
+        cuts: &[(Span, i64, i64)],
     ) -> Self {
         let mut statement = Self::new(dialect);
-        statement.push("SELECT span, start, CAST(sum(n) AS bigint) FROM (VALUES ");
-        for (index, (span, first, end)) in spans.iter().enumerate() {
+        let sums = NUMBERS.map(|number| format!("CAST(sum({number}) AS bigint)")).join(", ");
+        statement.push(&format!("SELECT cut.column1, start, {sums} FROM (VALUES "));
+        for (index, (span, first, end)) in cuts.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            statement.push(&format!("{comma}({}, {first}, {end})", span.number()));
+            statement.push(&format!("{comma}({index}, {}, {first}, {end})", span.number()));
         }
         statement.push(") AS cut CROSS JOIN ");
         statement.pairs(pairs);
-        statement.push(match dialect {
-            Dialect::Sqlite => " CROSS JOIN counts WHERE ",
+        let numbers = NUMBERS.join(", ");
+        statement.push(&match dialect {
+            Dialect::Sqlite => " CROSS JOIN counts WHERE ".to_owned(),
             // One look for each pair: the offset keeps the planner from a join over all counters.
-            Dialect::Postgres => " CROSS JOIN LATERAL (SELECT span, start, n FROM counts WHERE ",
+            Dialect::Postgres => format!(" CROSS JOIN LATERAL (SELECT start, {numbers} FROM counts WHERE "),
         });
         statement.push("counts.customer = pair.column1 AND counts.key = pair.column2 AND dimension = ");
         statement.bind(dimension.number());
-        statement.push(" AND span = cut.column1 AND start >= cut.column2 AND start < cut.column3");
+        statement.push(" AND span = cut.column2 AND start >= cut.column3 AND start < cut.column4");
         if dialect == Dialect::Postgres {
             statement.push(" OFFSET 0) AS hit");
         }
-        statement.push(" GROUP BY span, start");
+        statement.push(" GROUP BY cut.column1, start");
         statement
     }
 }

@@ -1,11 +1,14 @@
-//! Pages and totals among the rows that the text index names, and those that it does not know yet.
+//! Rows that the text index names, and those that it does not know yet: which of them match, and pages among them.
 
 use annals_store::Dialect;
 
 use super::super::query::AuditQuery;
 use super::super::resolve::Resolved;
-use super::super::text::Hits;
+use super::super::stretches::Stretches;
 use super::{MAX_MERGED_TEXT, MAX_MERGED_VALUES, Statement, joins_of_order, order_by, row_name, size};
+
+/// Rows that PostgreSQL looks up one by one to sort them.
+const MAX_LOOKED_UP: u64 = 20_000;
 
 /// What rows are sorted by, beside the time.
 const SORTED_COLUMNS: &str =
@@ -13,12 +16,14 @@ const SORTED_COLUMNS: &str =
  events.entity, events.description, events.sign_in";
 
 impl Statement {
-    /// One page among the rows that the text index names, each with the number of all that match as `total`.
-    pub(in super::super) fn page_of_hits(
+    /// One page among rows that are called so by the text index, and all from the places of a tail on; each row with the
+    /// number of all that match as `total`.
+    pub(in super::super) fn page_of_places(
         dialect: Dialect,
         query: &AuditQuery,
         found: &Resolved,
-        hits: &Hits,
+        places: &[(i64, i64)],
+        tail: &[(i64, i64)],
     ) -> Self {
         let mut statement = Self::new(dialect);
         let row = row_name(dialect);
@@ -26,24 +31,101 @@ impl Statement {
         let columns = if query.by_time().is_some() { "" } else { SORTED_COLUMNS };
         let joins = joins_of_order(query);
         statement.push("WITH found AS MATERIALIZED (");
-        statement.hits(&format!("events.{row} AS id, events.at, events.event_id{columns}"), found, hits);
+        let columns = format!("events.{row} AS id, events.at, events.event_id{columns}");
+        statement.hits(&columns, found, places, tail);
         statement.push(&format!("), page AS (SELECT events.id FROM found AS events{joins}"));
         statement.push(&order_by(dialect, query));
         statement.page_with(query, ", (SELECT count(*) FROM found) AS total");
         statement
     }
 
-    /// How many of the rows that the text index names match.
-    pub(in super::super) fn count_of_hits(dialect: Dialect, found: &Resolved, hits: &Hits) -> Self {
+    /// Lane and place of the rows that have some ranks in the query's order, of those that match: how many, and from which
+    /// one on; each with the number of all that match as `total`.
+    pub(in super::super) fn ranking_of_places(
+        dialect: Dialect,
+        query: &AuditQuery,
+        found: &Resolved,
+        places: &[(i64, i64)],
+        tail: &[(i64, i64)],
+        ranks: (u64, u64),
+    ) -> Self {
         let mut statement = Self::new(dialect);
-        statement.push("SELECT count(*) FROM (");
-        statement.hits("1 AS hit", found, hits);
-        statement.push(") AS found");
+        statement.push("WITH found AS MATERIALIZED (");
+        let columns = format!("{}, events.at, events.event_id{SORTED_COLUMNS}", place_columns(dialect));
+        statement.hits(&columns, found, places, tail);
+        statement.push(
+            ") SELECT events.lane, events.place, (SELECT count(*) FROM found) AS total FROM found AS events",
+        );
+        statement.push(&joins_of_order(query));
+        statement.ranks(query, ranks);
         statement
     }
 
-    /// The matching rows among candidates and tail.
-    fn hits(&mut self, columns: &str, found: &Resolved, hits: &Hits) {
+    /// The same among all rows, of which `total` match.
+    pub(in super::super) fn ranking(
+        dialect: Dialect,
+        query: &AuditQuery,
+        found: &Resolved,
+        ranks: (u64, u64),
+        total: u64,
+    ) -> Self {
+        let mut statement = Self::new(dialect);
+        let stretches = Stretches::of(found).unwrap_or_default();
+        match stretches.as_slice() {
+            // PostgreSQL would look up each customer with each actor, of whom most are not of that customer. Many rows are
+            // found sooner in the order in which they stand.
+            [stretches]
+                if dialect == Dialect::Postgres
+                    && found.pairs.is_some()
+                    && found.condition.is_none()
+                    && total <= MAX_LOOKED_UP =>
+            {
+                statement.push("SELECT events.lane, events.place FROM ");
+                statement.pairs(&stretches.pairs);
+                let columns =
+                    format!("{}, events.at, events.event_id{SORTED_COLUMNS}", place_columns(dialect));
+                statement.push(&format!(" CROSS JOIN LATERAL (SELECT {columns} FROM events WHERE "));
+                statement.of_pair(stretches, found);
+                // The offset keeps the planner from a join over all rows.
+                statement.push(" OFFSET 0) AS events");
+                statement.push(&joins_of_order(query));
+            }
+            _ => {
+                statement.push(&format!("SELECT {} FROM events", place_columns(dialect)));
+                statement.not_indexed(found);
+                statement.push(&joins_of_order(query));
+                statement.push(" WHERE ");
+                statement.anywhere(found);
+            }
+        }
+        statement.ranks(query, ranks);
+        statement
+    }
+
+    fn ranks(&mut self, query: &AuditQuery, (first, len): (u64, u64)) {
+        self.push(&order_by(self.dialect, query));
+        self.push(" LIMIT ");
+        self.bind(len.cast_signed());
+        self.push(" OFFSET ");
+        self.bind(first.cast_signed());
+    }
+
+    /// Time, lane and place of those that match: among rows that are called so by the text index, and among all from the
+    /// places of a tail on.
+    pub(in super::super) fn matching(
+        dialect: Dialect,
+        found: &Resolved,
+        places: &[(i64, i64)],
+        tail: &[(i64, i64)],
+    ) -> Self {
+        let mut statement = Self::new(dialect);
+        let columns = format!("events.at, {}", place_columns(dialect));
+        statement.hits(&columns, found, places, tail);
+        statement
+    }
+
+    /// The matching rows among some places, and among all from the places of a tail on.
+    fn hits(&mut self, columns: &str, found: &Resolved, places: &[(i64, i64)], tail: &[(i64, i64)]) {
         let outer = if self.dialect == Dialect::Postgres { "hits.*" } else { columns };
         self.push(&format!("SELECT {outer} FROM "));
         match self.dialect {
@@ -51,13 +133,13 @@ impl Statement {
                 // Whatever the planner guesses, rows are looked up by their number. The list is in order and has no number
                 // twice: `IN` would sort it once more.
                 self.push("(SELECT value AS place FROM json_each(");
-                self.bind(hits.places.iter().map(|(_, place)| *place).collect::<Vec<i64>>());
+                self.bind(places.iter().map(|(_, place)| *place).collect::<Vec<i64>>());
                 self.push(")) AS hit CROSS JOIN events NOT INDEXED WHERE events.id = hit.place AND ");
             }
             Dialect::Postgres => {
                 // The places of all lanes in one list, and for each lane its stretch of it. A slice is nothing that the
                 // planner could guess at: it takes the index, as it should.
-                let lanes = hits.places.chunk_by(|(one, _), (other, _)| one == other);
+                let lanes = places.chunk_by(|(one, _), (other, _)| one == other);
                 let mut stretches: [Vec<i64>; 3] = Default::default();
                 for lane in lanes {
                     let first = stretches[2].last().map_or(1, |last| last + 1);
@@ -76,7 +158,7 @@ impl Statement {
                     ") AS hit(lane, first, last) CROSS JOIN LATERAL (SELECT {columns} FROM events
                      WHERE events.partition = hit.lane AND events.\"offset\" = ANY((CAST("
                 ));
-                self.bind(hits.places.iter().map(|(_, place)| *place).collect::<Vec<i64>>());
+                self.bind(places.iter().map(|(_, place)| *place).collect::<Vec<i64>>());
                 self.push(" AS bigint[]))[hit.first:hit.last]) AND ");
             }
         }
@@ -84,20 +166,20 @@ impl Statement {
         if self.dialect == Dialect::Postgres {
             self.push(") AS hits");
         }
-        if hits.tail.is_empty() {
+        if tail.is_empty() {
             return;
         }
         self.push(&format!(" UNION ALL SELECT {outer} FROM "));
         match self.dialect {
             Dialect::Sqlite => {
-                let first = hits.tail.iter().map(|(_, place)| *place).max().unwrap_or_default();
+                let first = tail.iter().map(|(_, place)| *place).max().unwrap_or_default();
                 self.push("events NOT INDEXED WHERE events.id >= ");
                 self.bind(first);
                 self.push(" AND ");
             }
             Dialect::Postgres => {
                 let lanes: Vec<String> =
-                    hits.tail.iter().map(|(lane, place)| format!("({lane}, {place})")).collect();
+                    tail.iter().map(|(lane, place)| format!("({lane}, {place})")).collect();
                 // The offset keeps the planner from a join over all rows.
                 self.push(&format!(
                     "(VALUES {}) AS hit(lane, place) CROSS JOIN LATERAL (SELECT {columns} FROM events
@@ -110,6 +192,14 @@ impl Statement {
         if self.dialect == Dialect::Postgres {
             self.push(" OFFSET 0) AS hits");
         }
+    }
+}
+
+/// What the text index calls a row.
+fn place_columns(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "0 AS lane, events.id AS place",
+        Dialect::Postgres => "CAST(events.partition AS bigint) AS lane, events.\"offset\" AS place",
     }
 }
 

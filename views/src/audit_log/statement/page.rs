@@ -15,8 +15,9 @@ use super::{Statement, can_be_looked_at, can_be_merged, count_of, joins_of_order
 /// Arms from which on SQLite takes longer to read the statement than to look at all stretches and sort what is there.
 const MANY_ARMS: usize = 64;
 
-/// Rows that PostgreSQL may sort before it pays to find out where a page stands.
-const MAX_LOOKED_AT: u64 = 5_000;
+/// Rows that PostgreSQL may sort before it pays to find out where a page stands: of all rows, whose counters take several
+/// looks, and of an actor or action.
+const MAX_LOOKED_AT: [u64; 2] = [5_000, 1_000];
 
 /// Offsets from which on a page is looked for in the counters.
 pub(in super::super) const DEEP: u64 = 2_000;
@@ -25,25 +26,29 @@ pub(in super::super) const DEEP: u64 = 2_000;
 const MAX_SORTED: u64 = 10_000;
 
 impl Statement {
-    /// One page. `rows` is how many rows are in the question's range of time, where it is known.
+    /// One page. `rows` is how many rows are in the question's range of time, where it is known; `most_pass` is whether what
+    /// is tested row by row is known to be true of many.
     pub(in super::super) fn page(
         dialect: Dialect,
         query: &AuditQuery,
         found: &Resolved,
         rows: Option<u64>,
+        most_pass: bool,
     ) -> Self {
         let mut statement = Self::new(dialect);
         let row = row_name(dialect);
         let stretches = Stretches::of(found).unwrap_or_default();
         statement.push("WITH page AS (");
-        match (query.by_time(), Way::of(dialect, &stretches, found, rows)) {
+        match (query.by_time(), Way::of(dialect, &stretches, found, rows, most_pass)) {
             (Some(direction), Way::Merge) => statement.merge(&stretches, found, direction),
             (Some(direction), Way::Look) => {
                 let most = query.offset.saturating_add(u64::from(query.limit)).cast_signed();
                 statement.look(&stretches, found, direction, most);
             }
             _ => {
-                statement.push(&format!("SELECT events.{row} AS id FROM events{}", joins_of_order(query)));
+                statement.push(&format!("SELECT events.{row} AS id FROM events"));
+                statement.not_indexed(found);
+                statement.push(&joins_of_order(query));
                 statement.push(" WHERE ");
                 statement.anywhere(found);
                 statement.push(&order_by(dialect, query));
@@ -108,7 +113,9 @@ pub(in super::super) fn gains_by_location(dialect: Dialect, query: &AuditQuery, 
         Dialect::Sqlite => arms >= MANY_ARMS,
         // Each stretch gives as many rows as the page reaches to.
         Dialect::Postgres => {
-            arms as u64 * query.offset.saturating_add(query.limit.into()) > MAX_LOOKED_AT && arms > 1
+            let rows = arms as u64 * query.offset.saturating_add(query.limit.into());
+            let is_led = stretches.iter().all(|stretches| stretches.leader.is_some());
+            arms > 1 && rows > MAX_LOOKED_AT[usize::from(is_led)]
         }
     }
 }
@@ -125,13 +132,19 @@ enum Way {
 }
 
 impl Way {
-    fn of(dialect: Dialect, stretches: &[Stretches], found: &Resolved, rows: Option<u64>) -> Self {
+    fn of(
+        dialect: Dialect,
+        stretches: &[Stretches],
+        found: &Resolved,
+        rows: Option<u64>,
+        most_pass: bool,
+    ) -> Self {
         if found.event_ids.is_some() {
             return Self::Sort;
         }
         let arms = count_of(stretches);
         // Stretches of which most rows fail would be read to their ends, each for a page of its own.
-        let looks = found.condition.is_none() && can_be_looked_at(stretches, found);
+        let looks = (found.condition.is_none() || most_pass) && can_be_looked_at(stretches, found);
         let merges = can_be_merged(stretches, found);
         let prefers_looks = match dialect {
             // Its planner takes longer over arms than over rows, and may take the wrong index for one.

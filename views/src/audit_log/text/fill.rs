@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use annals_store::error::Context;
 use annals_store::sql::{On, sql};
 use annals_store::{OnConflict, Place, Rows, ViewStore, ViewTransaction, crash};
@@ -9,6 +11,7 @@ use annals_store::{OnConflict, Place, Rows, ViewStore, ViewTransaction, crash};
 use super::super::AuditLog;
 use super::places::{self, IndexedRow, Positions, Runs};
 use super::postings::encode;
+use super::terms::Terms;
 use super::times::Times;
 use super::trigrams::{Facet, facet, trigrams};
 use super::{TEXT_CHUNKS, TEXT_POSTINGS, merge};
@@ -50,7 +53,7 @@ enum Read {
     /// Fewer rows than wanted: how many.
     Waiting(u64),
     /// A chunk, and how many rows wait behind it.
-    Chunk(Chunk, u64),
+    Chunk(Box<Chunk>, u64),
 }
 
 async fn read(tx: &mut dyn ViewTransaction, at_least: u64, at_most: usize) -> Result<Read, sqlx::Error> {
@@ -78,8 +81,11 @@ async fn read(tx: &mut dyn ViewTransaction, at_least: u64, at_most: usize) -> Re
     }
     let behind = places::between(&reached, &ends);
     chunk.reached = reached;
-    Ok(Read::Chunk(chunk, behind))
+    Ok(Read::Chunk(Box::new(chunk), behind))
 }
+
+/// The rows of each trigram and facet.
+pub(super) type Postings = HashMap<i64, Vec<u16>, RandomState>;
 
 /// A chunk that is being made.
 #[derive(Default)]
@@ -88,7 +94,8 @@ pub(super) struct Chunk {
     pub(super) runs: Runs,
     pub(super) times: Times,
     reached: Positions,
-    pub(super) postings: HashMap<i64, Vec<u16>>,
+    pub(super) postings: Postings,
+    pub(super) terms: Terms,
     pub(super) entries: usize,
     rows: u64,
 }
@@ -142,6 +149,7 @@ impl Chunk {
                 self.entries += 1;
             }
         }
+        self.entries += self.terms.add(&row.text, number);
         self.rows += 1;
         true
     }
@@ -150,6 +158,7 @@ impl Chunk {
     /// number.
     async fn write(mut self, tx: &mut dyn ViewTransaction, earlier: Vec<merge::Earlier>) -> Result<bool> {
         let replaced = self.take_in(earlier);
+        let (terms, rows_of_terms) = self.terms.into_list(self.runs.len());
         let mut row = Rows::new(&TEXT_CHUNKS);
         let (first_minute, last_minute) = self.times.span().into_inner();
         row.push([
@@ -158,6 +167,7 @@ impl Chunk {
             first_minute.into(),
             last_minute.into(),
             places::positions_to_bytes(&self.reached).into(),
+            terms.into_bytes().into(),
             self.times.to_bytes().into(),
         ]);
         if tx.write(&TEXT_CHUNKS, &row, OnConflict::Keep).await? == 0 {
@@ -167,7 +177,7 @@ impl Chunk {
             let removed = merge::remove(tx, replaced).await;
             removed.during(Place::new(AuditLog::NAME), FEEDING)?;
         }
-        let mut postings: Vec<(i64, Vec<u16>)> = self.postings.into_iter().collect();
+        let mut postings: Vec<(i64, Vec<u16>)> = self.postings.into_iter().chain(rows_of_terms).collect();
         // In the order of the key, whose pages are then written one after the other.
         postings.sort_unstable_by_key(|(trigram, _)| *trigram);
         let mut rows = Rows::new(&TEXT_POSTINGS);

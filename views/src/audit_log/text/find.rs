@@ -1,37 +1,80 @@
-//! Candidates: the rows that the index names for a question, and the tail that it does not know yet.
+//! Hits: the rows that the index names for a question, which of them it is sure of, and the tail that it does not know yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
-use annals_store::sql::sql;
-use annals_store::{Dialect, Transaction};
+use annals_store::Transaction;
+use annals_store::sql::{Row, sql};
+use chrono::{DateTime, Utc};
 
+use super::CHUNK_ROWS;
+use super::needle::{Clues, Needle};
 use super::places::{self, Positions, Runs};
 use super::postings::{Bits, decode};
-use super::{Needle, times};
+use super::terms::Wanted;
+use super::times::{self, Stored};
 use crate::filter::TimeRange;
 
 /// Chunks whose entries are in memory at once.
 const CHUNKS_AT_ONCE: usize = 32;
 
-/// Candidates of a chunk of which it is worth while to know the times before they are looked at.
-const WORTH_TIMES: usize = 64;
+/// Rows that may have come since hits were settled before the index is asked again.
+const MAX_NEW: u64 = 5_000;
 
-/// Rows that may match. No other row does.
-#[derive(Debug)]
-pub(in super::super) struct Hits {
-    /// Candidates, by lane and place.
-    pub(in super::super) places: Vec<(i64, i64)>,
-    /// The tail: every row from these places on.
-    pub(in super::super) tail: Positions,
+/// What a question may do by way of the text index before it is better answered without.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Rows that are looked at one by one. Where it is more, the indexes by time find a page sooner. None: the text index is
+    /// not asked.
+    pub candidates: usize,
+    /// Candidates of a chunk up to which they are as soon tested as more is learnt of them.
+    pub few: usize,
 }
 
-/// The candidates of a question; `None` when they are more than `at_most`, or nothing is indexed. Some may be out of the
-/// range of time.
+impl Default for Effort {
+    fn default() -> Self {
+        Self { candidates: 20_000, few: 64 }
+    }
+}
+
+/// Time, lane and place of a row that matches.
+pub(in super::super) type Matching = (DateTime<Utc>, (i64, i64));
+
+/// Rows that may match. No other row does.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Hits {
+    pub(super) chunks: Vec<InChunk>,
+    /// Rows of which it was found out that they match: their minute, lane and place.
+    pub(super) tested: Vec<(i64, (i64, i64))>,
+    /// The tail: every row from these places on.
+    tail: Positions,
+    /// Where the rows of the view end.
+    reached: Positions,
+}
+
+/// The hits of a chunk.
+#[derive(Clone, Debug)]
+pub(super) struct InChunk {
+    number: i64,
+    runs: Runs,
+    /// Between which minutes the chunk's rows are.
+    pub(super) minutes: RangeInclusive<i64>,
+    pub(super) rows: Bits,
+    /// Those that match for certain.
+    certain: Bits,
+    /// When its rows are, as it is stored; read when it is asked for.
+    times: Option<Vec<u8>>,
+}
+
+/// The hits of a question in a range of time; `None` when too many must be tested one by one, or nothing is indexed. Some
+/// of those that must be tested may be out of the range. Where no total is wanted, also `None` when hits lie so close that
+/// the indexes by time find a page sooner.
 pub(in super::super) async fn find(
     tx: &mut Transaction,
-    needle: &Needle,
+    clues: &Clues,
     time: TimeRange,
-    at_most: usize,
+    effort: Effort,
+    wants_total: bool,
 ) -> Result<Option<Hits>, sqlx::Error> {
     let rows =
         sql("SELECT number, runs, reached, first_minute, last_minute FROM text_chunks ORDER BY number DESC")
@@ -44,98 +87,362 @@ pub(in super::super) async fn find(
     for row in rows {
         let (first, last) = (row.get::<i64>(3)?, row.get::<i64>(4)?);
         if *minutes.start() <= last && first <= *minutes.end() {
-            in_range.push((row, minutes.contains(&first) && minutes.contains(&last)));
+            in_range.push(row);
         }
     }
-    let trigrams: Vec<i64> = needle.trigrams().into_iter().collect();
     let mut found = Vec::new();
-    for chunks in in_range.chunks(CHUNKS_AT_ONCE) {
-        let numbers = chunks.iter().map(|(row, _)| row.get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
-        let entries = Entries::read(tx, trigrams.clone(), numbers.clone()).await?;
-        for ((row, is_within), number) in chunks.iter().zip(numbers) {
-            let Some(mut hits) = entries.of(number, needle)? else { continue };
-            if !is_within && hits.count() >= WORTH_TIMES {
-                let times: Vec<u8> = sql("SELECT times FROM text_chunks WHERE number = ?")
-                    .bind(number)
-                    .fetch_scalar(&mut *tx)
-                    .await?;
-                hits.retain(times::within(&times, &minutes).ok_or_else(damaged)?);
-            }
-            if found.len() + hits.count() > at_most {
+    let (mut all, mut to_test) = (0, 0);
+    for (batch, chunks) in in_range.chunks(CHUNKS_AT_ONCE).enumerate() {
+        let mut hits = candidates(tx, &clues.needle, chunks).await?;
+        learn(tx, clues, effort.few, &mut hits).await?;
+        for mut chunk in hits {
+            chunk.leave(tx, &minutes, effort.few).await?;
+            let rows = chunk.rows.count();
+            all += rows;
+            to_test += rows - chunk.certain.count();
+            let lie_close = !wants_total && batch == 0 && all > effort.candidates;
+            if to_test > effort.candidates || lie_close {
                 return Ok(None);
             }
-            let runs = Runs::from_bytes(&row.get::<Vec<u8>>(1)?).ok_or_else(damaged)?;
-            found.extend(runs.places(hits.iter()));
+            found.push(chunk);
         }
     }
-    found.sort_unstable();
-    // Whoever looks them up one by one must find each once.
-    found.dedup();
-    let tail = match tx.connection().dialect() {
-        Dialect::Sqlite => reached,
-        Dialect::Postgres => {
-            let ends = places::ends(tx.connection()).await?;
-            ends.into_iter().map(|(lane, _)| (lane, places::next(&reached, lane))).collect()
-        }
-    };
-    Ok(Some(Hits { places: found, tail }))
+    let ends = places::ends(tx.connection()).await?;
+    let tail = ends.iter().map(|(lane, _)| (*lane, places::next(&reached, *lane))).collect();
+    Ok(Some(Hits { chunks: found, tested: Vec::new(), tail, reached: ends }))
 }
 
-/// Entries of some trigrams in some chunks, as they are stored, by chunk and trigram.
+/// What the needle finds in some chunks; those without any are left out.
+async fn candidates(
+    tx: &mut Transaction,
+    needle: &Needle,
+    chunks: &[Row],
+) -> Result<Vec<InChunk>, sqlx::Error> {
+    let numbers = chunks.iter().map(|row| row.get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
+    let entries = Entries::read(tx, numbers.clone(), needle.keys().into_iter().collect()).await?;
+    let mut found = Vec::new();
+    for (row, number) in chunks.iter().zip(numbers) {
+        let Some(rows) = entries.of(number, needle)? else { continue };
+        found.push(InChunk {
+            number,
+            runs: Runs::from_bytes(&row.get::<Vec<u8>>(1)?).ok_or_else(damaged)?,
+            minutes: row.get(3)?..=row.get(4)?,
+            rows,
+            certain: Bits::none(),
+            times: None,
+        });
+    }
+    Ok(found)
+}
+
+/// Learns more of those chunks that have many candidates: which of them are of the customers and actions that are asked
+/// for, and which have the terms for certain.
+async fn learn(
+    tx: &mut Transaction,
+    clues: &Clues,
+    few: usize,
+    found: &mut [InChunk],
+) -> Result<(), sqlx::Error> {
+    let terms = if clues.is_all { clues.needle.terms() } else { Vec::new() };
+    if terms.is_empty() && clues.among.is_empty() {
+        return Ok(());
+    }
+    let many: Vec<&mut InChunk> = found.iter_mut().filter(|chunk| chunk.rows.count() > few).collect();
+    let numbers: Vec<i64> = many.iter().map(|chunk| chunk.number).collect();
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let lists = if terms.is_empty() { HashMap::new() } else { lists(tx, numbers.clone()).await? };
+    let in_list = |(number, list): (&i64, &String)| {
+        terms.iter().map(|wanted| ((*number, *wanted), wanted.keys(list))).collect::<Vec<_>>()
+    };
+    let of_terms: KeysOfTerms<'_> = lists.iter().flat_map(in_list).collect();
+    let keys: HashSet<i64> = clues.among.iter().chain(of_terms.values()).flatten().copied().collect();
+    let entries = Entries::read(tx, numbers, keys.into_iter().collect()).await?;
+    for chunk in many {
+        for keys in &clues.among {
+            chunk.rows.and(&entries.any(chunk.number, keys)?);
+        }
+        if clues.is_all
+            && let Some(mut certain) = entries.certain(chunk.number, &clues.needle, &of_terms)?
+        {
+            certain.and(&chunk.rows);
+            chunk.certain = certain;
+        }
+    }
+    Ok(())
+}
+
+/// The keys of those terms of a chunk that contain what is wanted.
+type KeysOfTerms<'w> = HashMap<(i64, &'w Wanted), Vec<i64>>;
+
+/// The lists of terms of some chunks.
+async fn lists(tx: &mut Transaction, numbers: Vec<i64>) -> Result<HashMap<i64, String>, sqlx::Error> {
+    let rows = sql("SELECT number, terms FROM text_chunks WHERE number = ANY(?)")
+        .bind(numbers)
+        .fetch_all(tx)
+        .await?;
+    let list = |row: &Row| Ok((row.get(0)?, String::from_utf8(row.get(1)?).map_err(|_| damaged())?));
+    rows.iter().map(list).collect()
+}
+
+impl InChunk {
+    /// Leaves the rows that may be in a range of minutes. The index is not sure of those in its first and last one.
+    async fn leave(
+        &mut self,
+        tx: &mut Transaction,
+        range: &RangeInclusive<i64>,
+        few: usize,
+    ) -> Result<(), sqlx::Error> {
+        if range.start() < self.minutes.start() && self.minutes.end() < range.end() {
+            return Ok(());
+        }
+        if self.rows.count() <= few {
+            self.certain = Bits::none();
+            return Ok(());
+        }
+        self.read_times(tx).await?;
+        let times = self.times()?;
+        let (within, inside) = (times.within(range), times.inside(range));
+        let (mut rows, mut certain) = (self.rows.clone(), self.certain.clone());
+        rows.retain(within);
+        certain.retain(inside);
+        (self.rows, self.certain) = (rows, certain);
+        Ok(())
+    }
+
+    /// Reads when its rows are, unless that is known.
+    pub(super) async fn read_times(&mut self, tx: &mut Transaction) -> Result<(), sqlx::Error> {
+        if self.times.is_none() {
+            let stored = sql("SELECT times FROM text_chunks WHERE number = ?").bind(self.number);
+            self.times = Some(stored.fetch_scalar(tx).await?);
+        }
+        Ok(())
+    }
+
+    /// When its rows are.
+    pub(super) fn times(&self) -> Result<Stored<'_>, sqlx::Error> {
+        self.times.as_deref().and_then(Stored::of).ok_or_else(damaged)
+    }
+
+    /// What these rows of it are called.
+    pub(super) fn places(&self, rows: &Bits) -> Vec<(i64, i64)> {
+        self.runs.places(rows.iter()).collect()
+    }
+}
+
+impl Hits {
+    /// These, which were settled, with the rows that came since as their tail. `None` when the index has other chunks now,
+    /// when too many came, or when this snapshot is older.
+    pub(in super::super) async fn again(&self, tx: &mut Transaction) -> Result<Option<Self>, sqlx::Error> {
+        let reached = places::ends(tx.connection()).await?;
+        let tail = match places::since(&self.reached, &reached) {
+            Some((new, tail)) if new <= MAX_NEW => tail,
+            _ => return Ok(None),
+        };
+        // Small chunks become one, under another number.
+        let chunks: Vec<i64> = sql("SELECT number FROM text_chunks").fetch_scalars(tx).await?;
+        let hits = || Self { tail, reached, ..self.clone() };
+        Ok(self.chunks.iter().all(|chunk| chunks.contains(&chunk.number)).then(hits))
+    }
+
+    /// These to be remembered: what can be read again is left out.
+    pub(in super::super) fn to_keep(&self) -> Self {
+        let mut kept = self.clone();
+        kept.chunks.iter_mut().for_each(|chunk| chunk.times = None);
+        kept
+    }
+
+    /// How much memory they take, about.
+    pub(in super::super) fn bytes(&self) -> usize {
+        let chunks = self.chunks.iter().map(|chunk| 2 * CHUNK_ROWS / 8 + chunk.runs.to_bytes().len());
+        size_of_val(self.tested.as_slice()) + chunks.sum::<usize>()
+    }
+
+    /// The rows that must be tested to know which of them match, by lane and place; and from which places on every row
+    /// must.
+    pub(in super::super) fn untested(&self) -> (Vec<(i64, i64)>, &Positions) {
+        let untested = self.chunks.iter().flat_map(|chunk| {
+            let mut rows = chunk.rows.clone();
+            rows.and_not(&chunk.certain);
+            chunk.places(&rows)
+        });
+        (in_order(untested.collect()), &self.tail)
+    }
+
+    /// From which places on every row must be tested.
+    pub(in super::super) fn tail(&self) -> &Positions {
+        &self.tail
+    }
+
+    /// Takes what was found out of the rows that were [`untested`](Self::untested): which of them match, each with its time,
+    /// lane and place. From now on there are no others, beside those that were settled before.
+    pub(in super::super) fn settle(&mut self, matching: Vec<Matching>) {
+        for chunk in &mut self.chunks {
+            chunk.rows = chunk.certain.clone();
+        }
+        self.settle_tail(matching);
+    }
+
+    /// The same of the tail alone.
+    pub(in super::super) fn settle_tail(&mut self, matching: Vec<Matching>) {
+        self.tested.extend(matching.into_iter().map(|(at, place)| (times::minute(at), place)));
+        self.tail = Positions::new();
+    }
+
+    /// How many rows match for certain.
+    pub(in super::super) fn certain(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.certain.count()).sum()
+    }
+
+    /// How many rows there are, without the tail.
+    pub(in super::super) fn count(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.rows.count()).sum::<usize>() + self.tested.len()
+    }
+
+    /// All of them, without the tail, by lane and place.
+    pub(in super::super) fn places(&self) -> Vec<(i64, i64)> {
+        let tested = self.tested.iter().map(|(_, place)| *place);
+        in_order(self.chunks.iter().flat_map(|chunk| chunk.places(&chunk.rows)).chain(tested).collect())
+    }
+}
+
+#[cfg(test)]
+impl Hits {
+    pub(super) fn of_test(chunks: Vec<InChunk>) -> Self {
+        Self { chunks, tested: Vec::new(), tail: Positions::new(), reached: Positions::new() }
+    }
+}
+
+#[cfg(test)]
+impl InChunk {
+    /// So many places of a lane, some of which are hits.
+    pub(super) fn of_test(lane: i64, places: usize, rows: &[u16], times: &times::Times) -> Self {
+        let mut runs = Runs::default();
+        (0..).take(places).for_each(|place| assert!(runs.add(lane, place).is_some()));
+        Self {
+            number: lane,
+            runs,
+            minutes: times.span(),
+            rows: decode(&super::postings::encode(rows)).unwrap(),
+            certain: Bits::none(),
+            times: Some(times.to_bytes()),
+        }
+    }
+}
+
+/// Places in order, none twice: whoever looks them up one by one must find each once.
+pub(in super::super) fn in_order(mut places: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// Entries of some keys in some chunks, as they are stored, by chunk and key.
 struct Entries(HashMap<(i64, i64), Vec<u8>>);
 
 impl Entries {
-    async fn read(tx: &mut Transaction, trigrams: Vec<i64>, chunks: Vec<i64>) -> Result<Self, sqlx::Error> {
+    async fn read(tx: &mut Transaction, chunks: Vec<i64>, keys: Vec<i64>) -> Result<Self, sqlx::Error> {
         let rows =
             sql("SELECT chunk, trigram, places FROM text_postings WHERE chunk = ANY(?) AND trigram = ANY(?)")
                 .bind(chunks)
-                .bind(trigrams)
+                .bind(keys)
                 .fetch_all(tx)
                 .await?;
-        let entry = |row: &annals_store::sql::Row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?));
+        let entry = |row: &Row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?));
         rows.iter().map(entry).collect::<Result<_, sqlx::Error>>().map(Self)
     }
 
     /// The rows of a chunk that a needle finds; `None` when there are none.
     fn of(&self, chunk: i64, needle: &Needle) -> Result<Option<Bits>, sqlx::Error> {
-        let mut found: Option<Bits> = None;
-        match needle {
-            Needle::Trigrams(trigrams) => {
-                let entries = trigrams.iter().map(|trigram| self.0.get(&(chunk, *trigram)));
-                let Some(mut entries) = entries.collect::<Option<Vec<_>>>() else { return Ok(None) };
-                // The rarest first: often nothing is left soon.
-                entries.sort_by_key(|entry| entry.len());
-                for entry in entries {
-                    let rows = decode(entry).ok_or_else(damaged)?;
-                    match &mut found {
-                        Some(found) => found.and(&rows),
-                        None => found = Some(rows),
-                    }
-                    if found.as_ref().is_some_and(Bits::is_empty) {
-                        return Ok(None);
-                    }
-                }
-            }
-            Needle::All(needles) => {
+        let found = match needle {
+            Needle::Text(trigrams, _) => self.all(chunk, trigrams)?,
+            Needle::Object(key) => self.all(chunk, &[*key])?,
+            Needle::All(needles, _) => {
+                let mut found = None;
                 for needle in needles {
                     let Some(rows) = self.of(chunk, needle)? else { return Ok(None) };
-                    match &mut found {
-                        Some(found) => found.and(&rows),
-                        None => found = Some(rows),
-                    }
+                    narrow(&mut found, rows);
                 }
+                found
             }
             Needle::Any(needles) => {
+                let mut found = Bits::none();
                 for needle in needles {
-                    match (&mut found, self.of(chunk, needle)?) {
-                        (Some(found), Some(rows)) => found.or(&rows),
-                        (found, Some(rows)) => *found = Some(rows),
-                        _ => {}
+                    if let Some(rows) = self.of(chunk, needle)? {
+                        found.or(&rows);
                     }
                 }
+                Some(found)
+            }
+        };
+        Ok(found.filter(|rows| !rows.is_empty()))
+    }
+
+    /// The rows of a chunk that have all of these keys.
+    fn all(&self, chunk: i64, keys: &[i64]) -> Result<Option<Bits>, sqlx::Error> {
+        let entries = keys.iter().map(|key| self.0.get(&(chunk, *key)));
+        let Some(mut entries) = entries.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        // The rarest first: often nothing is left soon.
+        entries.sort_by_key(|entry| entry.len());
+        let mut found = None;
+        for entry in entries {
+            narrow(&mut found, decode(entry).ok_or_else(damaged)?);
+            if found.as_ref().is_some_and(Bits::is_empty) {
+                break;
             }
         }
-        Ok(found.filter(|rows| !rows.is_empty()))
+        Ok(found)
+    }
+
+    /// The rows of a chunk that have one of these keys.
+    fn any(&self, chunk: i64, keys: &[i64]) -> Result<Bits, sqlx::Error> {
+        let mut found = Bits::none();
+        for entry in keys.iter().filter_map(|key| self.0.get(&(chunk, *key))) {
+            found.or(&decode(entry).ok_or_else(damaged)?);
+        }
+        Ok(found)
+    }
+
+    /// The rows of a chunk that do for certain what a needle says, by the chunk's terms; `None` when it says less than is
+    /// asked.
+    fn certain(
+        &self,
+        chunk: i64,
+        needle: &Needle,
+        terms: &KeysOfTerms<'_>,
+    ) -> Result<Option<Bits>, sqlx::Error> {
+        match needle {
+            Needle::Text(_, Some(wanted)) => {
+                terms.get(&(chunk, wanted)).map(|keys| self.any(chunk, keys)).transpose()
+            }
+            Needle::Text(_, None) | Needle::Object(_) | Needle::All(_, false) => Ok(None),
+            Needle::All(needles, true) => {
+                let mut found = None;
+                for needle in needles {
+                    let Some(rows) = self.certain(chunk, needle, terms)? else { return Ok(None) };
+                    narrow(&mut found, rows);
+                }
+                Ok(found)
+            }
+            Needle::Any(needles) => {
+                let mut found: Option<Bits> = None;
+                for needle in needles {
+                    if let Some(rows) = self.certain(chunk, needle, terms)? {
+                        found.get_or_insert_with(Bits::none).or(&rows);
+                    }
+                }
+                Ok(found)
+            }
+        }
+    }
+}
+
+/// Leaves what is also in these; the first ones are taken as they are.
+fn narrow(found: &mut Option<Bits>, to: Bits) {
+    match found {
+        Some(found) => found.and(&to),
+        None => *found = Some(to),
     }
 }
 

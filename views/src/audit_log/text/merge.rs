@@ -6,11 +6,13 @@ use annals_store::ViewTransaction;
 use annals_store::sql::sql;
 
 use super::CHUNK_ROWS;
-use super::fill::{Chunk, MAX_ENTRIES};
+use super::fill::{Chunk, MAX_ENTRIES, Postings};
 use super::find::damaged;
 use super::places::Runs;
 use super::postings::decode;
+use super::terms::{self, Terms};
 use super::times::Times;
+use super::trigrams::term_key;
 
 /// Places of a chunk that is small.
 const SMALL: usize = CHUNK_ROWS / 4;
@@ -26,6 +28,9 @@ pub(super) struct Earlier {
     number: i64,
     runs: Runs,
     times: Times,
+    /// Its list of terms.
+    terms: String,
+    /// The rows of terms, too.
     postings: Vec<(i64, Vec<u8>)>,
 }
 
@@ -46,18 +51,26 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
             break;
         }
         places += runs.len();
-        earlier.push(Earlier { number: row.get(0)?, runs, times: Times::default(), postings: Vec::new() });
+        let number = row.get(0)?;
+        earlier.push(Earlier {
+            number,
+            runs,
+            times: <_>::default(),
+            terms: <_>::default(),
+            postings: <_>::default(),
+        });
     }
     if places < WORTH_MERGING {
         return Ok(Vec::new());
     }
     earlier.reverse();
     for chunk in &mut earlier {
-        let times: Vec<u8> = sql("SELECT times FROM text_chunks WHERE number = ?")
+        let row = sql("SELECT times, terms FROM text_chunks WHERE number = ?")
             .bind(chunk.number)
-            .fetch_scalar(tx.connection())
+            .fetch_one(tx.connection())
             .await?;
-        chunk.times = Times::from_bytes(&times).ok_or_else(damaged)?;
+        chunk.times = Times::from_bytes(&row.get::<Vec<u8>>(0)?).ok_or_else(damaged)?;
+        chunk.terms = String::from_utf8(row.get(1)?).map_err(|_| damaged())?;
         let rows = sql("SELECT trigram, places FROM text_postings WHERE chunk = ?")
             .bind(chunk.number)
             .fetch_all(tx.connection())
@@ -78,21 +91,30 @@ pub(super) async fn remove(tx: &mut dyn ViewTransaction, chunks: Vec<i64>) -> Re
 impl Chunk {
     /// Becomes one with earlier chunks, unless that is too much for one. Gives the numbers of those that it has in it.
     pub(super) fn take_in(&mut self, earlier: Vec<Earlier>) -> Vec<i64> {
-        let Some((runs, times, postings)) = self.merged(&earlier) else { return Vec::new() };
-        (self.runs, self.times, self.postings) = (runs, times, postings);
+        if earlier.is_empty() {
+            return Vec::new();
+        }
+        let Some(merged) = self.merged(&earlier) else { return Vec::new() };
+        (self.runs, self.times, self.postings, self.terms) = merged;
         earlier.into_iter().map(|chunk| chunk.number).collect()
     }
 
-    fn merged(&self, earlier: &[Earlier]) -> Option<(Runs, Times, HashMap<i64, Vec<u16>>)> {
+    fn merged(&self, earlier: &[Earlier]) -> Option<(Runs, Times, Postings, Terms)> {
         let mut runs = Runs::default();
         let mut times = Times::default();
-        let mut postings: HashMap<i64, Vec<u16>> = HashMap::new();
+        let mut postings = Postings::default();
+        let mut terms = Terms::default();
         let mut entries = self.entries;
         for chunk in earlier {
             let numbers = renumbered(&chunk.runs, &mut runs)?;
             times.take_over(&numbers, &chunk.times);
-            for (trigram, places) in &chunk.postings {
-                let into = postings.entry(*trigram).or_default();
+            let names: HashMap<i64, &str> =
+                terms::listed(&chunk.terms).map(|term| (term_key(term), term)).collect();
+            for (key, places) in &chunk.postings {
+                let into = match names.get(key) {
+                    Some(term) => terms.rows_of(term)?,
+                    None => postings.entry(*key).or_default(),
+                };
                 let before = into.len();
                 into.extend(decode(places)?.iter().filter_map(|number| numbers.get(number)));
                 entries += into.len() - before;
@@ -107,7 +129,8 @@ impl Chunk {
             let places = places.iter().filter_map(|number| numbers.get(usize::from(*number)));
             postings.entry(*trigram).or_default().extend(places);
         }
-        Some((runs, times, postings))
+        terms.take_over(&numbers, &self.terms);
+        Some((runs, times, postings, terms))
     }
 }
 
@@ -149,37 +172,62 @@ mod tests {
                 if rows.last() != Some(&number) {
                     rows.push(number);
                 }
+                chunk.terms.add(&word(*key), number);
             }
         }
         chunk
     }
 
+    fn word(key: i64) -> String {
+        format!("word{key}")
+    }
+
+    /// The chunk as it is stored, and the terms that it has in its list.
+    fn stored(number: i64, rows: &[(i64, i64, Vec<i64>)]) -> Earlier {
+        let Chunk { runs, postings, terms, .. } = chunk(rows);
+        let (terms, entries) = terms.into_list(runs.len());
+        let postings = postings.into_iter().chain(entries).map(|(key, rows)| (key, encode(&rows))).collect();
+        Earlier { number, runs, times: <_>::default(), terms, postings }
+    }
+
     fn rows_of(chunk: &Chunk, key: i64) -> Vec<(i64, i64)> {
-        let numbers = chunk.postings.get(&key).cloned().unwrap_or_default();
+        places(chunk, &chunk.postings.get(&key).cloned().unwrap_or_default())
+    }
+
+    fn rows_of_word(chunk: &mut Chunk, key: i64) -> Vec<(i64, i64)> {
+        let numbers = chunk.terms.rows_of(&format!("0{}", word(key))).unwrap().clone();
+        places(chunk, &numbers)
+    }
+
+    fn places(chunk: &Chunk, numbers: &[u16]) -> Vec<(i64, i64)> {
+        let numbers = numbers.iter().copied();
         chunk.runs.places(numbers.into_iter().map(usize::from)).collect()
     }
 
     proptest! {
         #[test]
         fn a_merged_chunk_has_the_rows_of_all(chunks in chunks()) {
-            let made: Vec<Chunk> = chunks.iter().map(|rows| chunk(rows)).collect();
-            let earlier: Vec<Earlier> = made[..made.len() - 1]
-                .iter()
-                .zip(0_i64..)
-                .map(|(chunk, number)| Earlier {
-                    number,
-                    runs: chunk.runs.clone(),
-                    times: <_>::default(),
-                    postings: chunk.postings.iter().map(|(key, rows)| (*key, encode(rows))).collect(),
-                })
-                .collect();
-            let mut merged = chunk(chunks.last().unwrap());
-            let taken = merged.take_in(earlier);
-            prop_assert_eq!(taken.len(), chunks.len() - 1);
+            let mut made: Vec<Chunk> = chunks.iter().map(|rows| chunk(rows)).collect();
+            let (last, before) = chunks.split_last().unwrap();
+            let lists: Vec<String> = before.iter().map(|rows| stored(0, rows).terms).collect();
+            let mut merged = chunk(last);
+            let taken = merged.take_in((0..).zip(before).map(|(number, rows)| stored(number, rows)).collect());
+            prop_assert_eq!(taken.len(), before.len());
             for key in 0..20 {
                 let all: Vec<(i64, i64)> = made.iter().flat_map(|chunk| rows_of(chunk, key)).collect();
                 prop_assert_eq!(rows_of(&merged, key), all);
                 prop_assert!(merged.postings.get(&key).is_none_or(|rows| rows.is_sorted()));
+                // Of a chunk that did not list the word, nobody is sure.
+                let is_sure = |number: usize| lists.get(number).is_none_or(|list| {
+                    terms::listed(list).any(|listed| listed == format!("0{}", word(key)))
+                });
+                let all: Vec<(i64, i64)> = made
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(number, _)| is_sure(*number))
+                    .flat_map(|(_, chunk)| rows_of_word(chunk, key))
+                    .collect();
+                prop_assert_eq!(rows_of_word(&mut merged, key), all);
             }
         }
     }
@@ -191,8 +239,13 @@ mod tests {
             full.runs.add(0, place).unwrap();
         }
         let one = chunk(&[(0, 70_000, vec![1])]);
-        let earlier =
-            Earlier { number: 7, runs: one.runs.clone(), times: <_>::default(), postings: Vec::new() };
+        let earlier = Earlier {
+            number: 7,
+            runs: one.runs.clone(),
+            times: <_>::default(),
+            terms: <_>::default(),
+            postings: Vec::new(),
+        };
         assert!(full.take_in(vec![earlier]).is_empty());
         assert_eq!(full.runs.len(), CHUNK_ROWS);
     }

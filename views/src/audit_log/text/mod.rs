@@ -2,17 +2,17 @@
 //!
 //! It is fed after the rows, with a position of its own that is written in the same transaction as its entries. What
 //! stands beyond that position is the tail: a question looks at the tail's rows themselves, so that no answer is behind
-//! the view. The index only ever names candidates, more than enough of them; every candidate is tested by the whole
-//! condition.
+//! the view. The index names candidates, more than enough of them. Of some it is sure: they are counted as they stand. All
+//! others, and whatever comes on a page, are tested by the whole condition.
 //!
 //! Its keys are trigrams, three characters of the folded text ([`super::search`]) as one number, whatever characters they
-//! are, and negative numbers for customers, actions and objects. Entries are made in Rust, for both engines alike: no
+//! are, and negative numbers for customers, actions, objects and terms. Entries are made in Rust, for both engines alike: no
 //! tokenizer and no locale of an engine decides what is found. Entries of up to 65,536 rows are written at once as a chunk.
 //! Small chunks, as they come while the view is near the end of the log, are merged into the one that fills them up.
 //!
-//! Reading order: [`trigrams`] (keys), [`postings`] (rows of a key in a chunk), [`places`] (what a row is called),
-//! [`times`] (when the rows are), [`fill`] and [`merge`] (feeding), [`needle`] (what a filter must contain), [`find`]
-//! (candidates).
+//! Reading order: [`trigrams`] (keys), [`terms`] (what makes it sure), [`postings`] (rows of a key in a chunk), [`places`]
+//! (what a row is called), [`times`] (when the rows are), [`fill`] and [`merge`] (feeding), [`needle`] (what a filter must
+//! contain), [`find`] (hits), [`walk`] (hits in the order of time).
 
 mod fill;
 mod find;
@@ -20,23 +20,25 @@ mod merge;
 mod needle;
 mod places;
 mod postings;
+mod terms;
 mod times;
 mod trigrams;
+mod walk;
 
 use annals_store::{Column, ColumnKind, Table};
 
 pub(super) use fill::fill;
-pub(super) use find::{Hits, find};
-pub(super) use needle::Needle;
-
-/// Candidates that a question looks at one by one. Where a text is in more rows, the indexes by time find a page sooner.
-pub(super) const MAX_CANDIDATES: usize = 20_000;
+pub use find::Effort;
+pub(super) use find::{Hits, Matching, find, in_order};
+pub(super) use needle::{Clues, Needle};
+pub(super) use places::{Positions, ends, since};
+pub(super) use walk::Walk;
 
 /// Rows of a chunk.
 const CHUNK_ROWS: usize = 1 << 16;
 
-/// The chunks in order: the rows that they name and between which times these are, and the position that the index had
-/// reached with each.
+/// The chunks in order: the rows that they name and between which times these are, the position that the index had reached
+/// with each, and the list of its terms.
 pub const TEXT_CHUNKS: Table = Table {
     name: "text_chunks",
     columns: &[
@@ -46,13 +48,15 @@ pub const TEXT_CHUNKS: Table = Table {
         Column::new("last_minute", ColumnKind::Integer),
         Column::new("reached", ColumnKind::Bytes),
         // Behind all others, which are often read without them.
+        Column::new("terms", ColumnKind::Bytes),
         Column::new("times", ColumnKind::Bytes),
     ],
     unique: &["number"],
+    is_changed: false,
     indexes: &[],
 };
 
-/// Which rows of a chunk contain a trigram. The chunk comes first: its entries are written, and merged, together.
+/// Which rows of a chunk contain a trigram or a term. The chunk comes first: its entries are written, and merged, together.
 pub const TEXT_POSTINGS: Table = Table {
     name: "text_postings",
     columns: &[
@@ -61,5 +65,6 @@ pub const TEXT_POSTINGS: Table = Table {
         Column::new("places", ColumnKind::Bytes),
     ],
     unique: &["chunk", "trigram"],
+    is_changed: false,
     indexes: &[],
 };

@@ -16,7 +16,7 @@ const ONLY_LANE: i64 = 0;
 const MAX_GAP: i64 = 64;
 
 /// The next place of each lane. One that is not in it: the first.
-pub(super) type Positions = Vec<(i64, i64)>;
+pub(in super::super) type Positions = Vec<(i64, i64)>;
 
 /// The next place of a lane.
 pub(super) fn next(positions: &Positions, lane: i64) -> i64 {
@@ -28,8 +28,19 @@ pub(super) fn between(from: &Positions, to: &Positions) -> u64 {
     to.iter().map(|(lane, end)| end.saturating_sub(next(from, *lane)).max(0).unsigned_abs()).sum()
 }
 
+/// What came since: how many places at most, and from which on in each lane that has any. `None` when `now` is the earlier
+/// one.
+pub(in super::super) fn since(before: &Positions, now: &Positions) -> Option<(u64, Positions)> {
+    if before.iter().any(|(lane, end)| next(now, *lane) < *end) {
+        return None;
+    }
+    let tail = now.iter().map(|(lane, end)| (*lane, next(before, *lane), *end));
+    let tail = tail.filter(|(_, from, end)| from < end).map(|(lane, from, _)| (lane, from));
+    Some((between(before, now), tail.collect()))
+}
+
 /// Where the rows of the view end.
-pub(super) async fn ends(mut connection: Connection<'_>) -> Result<Positions, sqlx::Error> {
+pub(in super::super) async fn ends(mut connection: Connection<'_>) -> Result<Positions, sqlx::Error> {
     match connection.dialect() {
         Dialect::Sqlite => {
             let last: Option<i64> = sql("SELECT max(id) FROM events").fetch_scalar(&mut connection).await?;
@@ -198,6 +209,9 @@ mod tests {
         assert_eq!(positions_from_bytes(&positions_to_bytes(&positions)), Some(positions.clone()));
         assert_eq!((next(&positions, 3), next(&positions, 2)), (9, 0));
         assert_eq!(between(&vec![(3, 4)], &vec![(3, 9), (4, 2)]), 7);
+        assert_eq!(since(&vec![(3, 4)], &vec![(3, 9), (4, 2)]), Some((7, vec![(3, 4), (4, 0)])));
+        assert_eq!(since(&vec![(3, 4)], &vec![(3, 4)]), Some((0, vec![])));
+        assert_eq!((since(&vec![(3, 4)], &vec![(3, 3)]), since(&vec![(3, 4)], &vec![])), (None, None));
         assert!(positions_from_bytes(&[0; 8]).is_none() && Runs::from_bytes(&[0; 23]).is_none());
     }
 }

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use chrono::{DateTime, Utc};
 
 use super::CHUNK_ROWS;
+use super::postings::Bits;
 use crate::filter::TimeRange;
 
 /// Bytes before the ticks: the first tick since 1970, and what a tick is.
@@ -80,14 +81,16 @@ impl Times {
 }
 
 /// Times as they are stored.
-struct Stored<'a> {
+pub(super) struct Stored<'a> {
     first: i64,
-    shift: u32,
+    /// How long a tick is, as a power of two of minutes.
+    pub(super) shift: u32,
     ticks: &'a [[u8; 2]],
 }
 
 impl<'a> Stored<'a> {
-    fn of(bytes: &'a [u8]) -> Option<Self> {
+    /// `None` for anything that [`Times::to_bytes`] did not write.
+    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
         let (first, rest) = bytes.split_first_chunk()?;
         let (shift, rest) = rest.split_first_chunk()?;
         let (ticks, rest) = rest.as_chunks();
@@ -97,17 +100,34 @@ impl<'a> Stored<'a> {
         let is_time = is_minute(first) && first.checked_add(u16::MAX.into()).is_some_and(is_minute);
         (is_time && rest.is_empty() && ticks.len() <= CHUNK_ROWS).then_some(Self { first, shift, ticks })
     }
-}
 
-/// Which numbers have rows that may be in a range of minutes, of times as they are stored.
-pub(super) fn within(stored: &[u8], range: &RangeInclusive<i64>) -> Option<impl Fn(usize) -> bool> {
-    let Stored { first, shift, ticks } = Stored::of(stored)?;
-    let wanted =
-        (range.start() >> shift).saturating_sub(first)..=(range.end() >> shift).saturating_sub(first);
-    Some(move |number| {
-        let tick = ticks.get(number).map(|tick| i64::from(u16::from_le_bytes(*tick)));
-        tick.is_some_and(|tick| wanted.contains(&tick))
-    })
+    /// Which numbers have rows that may be in a range of minutes.
+    pub(super) fn within(&self, range: &RangeInclusive<i64>) -> impl Fn(usize) -> bool {
+        self.between(range.start() >> self.shift..=range.end() >> self.shift)
+    }
+
+    /// Which numbers have rows that are behind the first minute of a range and before its last one.
+    pub(super) fn inside(&self, range: &RangeInclusive<i64>) -> impl Fn(usize) -> bool {
+        self.between((range.start() >> self.shift) + 1..=(range.end() >> self.shift) - 1)
+    }
+
+    fn between(&self, ticks: RangeInclusive<i64>) -> impl Fn(usize) -> bool {
+        let wanted = ticks.start().saturating_sub(self.first)..=ticks.end().saturating_sub(self.first);
+        move |number| {
+            let tick = self.ticks.get(number).map(|tick| i64::from(u16::from_le_bytes(*tick)));
+            tick.is_some_and(|tick| wanted.contains(&tick))
+        }
+    }
+
+    /// How many of some rows are in each tick, by its first minute; those that have any.
+    pub(super) fn counts(&self, rows: &Bits) -> impl Iterator<Item = (i64, u64)> {
+        let mut counts = vec![0_u64; 1 << 16];
+        for tick in rows.iter().filter_map(|number| self.ticks.get(number)) {
+            counts[usize::from(u16::from_le_bytes(*tick))] += 1;
+        }
+        let (first, shift) = (self.first, self.shift);
+        (first..).zip(counts).filter(|(_, count)| *count > 0).map(move |(tick, count)| (tick << shift, count))
+    }
 }
 
 /// The minutes of a range of time.
@@ -115,12 +135,14 @@ pub(super) fn minutes(range: TimeRange) -> RangeInclusive<i64> {
     range.start.map_or(i64::MIN, minute)..=range.end.map_or(i64::MAX, minute)
 }
 
-fn minute(at: DateTime<Utc>) -> i64 {
+/// The minute of a time.
+pub(super) fn minute(at: DateTime<Utc>) -> i64 {
     at.timestamp().div_euclid(60)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::postings::{decode, encode};
     use super::*;
     use proptest::prelude::*;
 
@@ -152,13 +174,21 @@ mod tests {
             for (times, moved) in [(times, 0), (first, 0), (taken, moved)] {
                 let stored = times.to_bytes();
                 prop_assert_eq!(&Times::from_bytes(&stored).unwrap().to_bytes(), &stored);
-                let is_in = within(&stored, &range).unwrap();
+                let read = Stored::of(&stored).unwrap();
+                let (is_in, is_inside) = (read.within(&range), read.inside(&range));
+                let all: Vec<u16> = rows.keys().map(|number| number + moved).collect();
+                let counts: Vec<(i64, u64)> = read.counts(&decode(&encode(&all)).unwrap()).collect();
+                prop_assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), rows.len() as u64);
+                prop_assert!(!fits || counts.iter().all(|(at, _)| rows.values().any(|minute| minute == at)));
                 for (number, minute) in &rows {
                     prop_assert!(times.span().contains(minute));
                     let is_wanted = range.contains(minute);
-                    let is_in = is_in(usize::from(number + moved));
+                    let (is_in, is_inside) = (is_in(usize::from(number + moved)), is_inside(usize::from(number + moved)));
                     prop_assert!(is_in || !is_wanted);
                     prop_assert!(!fits || is_in == is_wanted);
+                    let is_edge = minute == range.start() || minute == range.end();
+                    prop_assert!(!is_inside || (is_wanted && !is_edge));
+                    prop_assert!(!fits || is_inside == (is_wanted && !is_edge));
                 }
             }
         }
@@ -166,7 +196,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let read = Times::from_bytes(&bytes);
-            prop_assert_eq!(read.is_some(), within(&bytes, &(0..=1)).is_some());
+            prop_assert_eq!(read.is_some(), Stored::of(&bytes).is_some());
         }
     }
 

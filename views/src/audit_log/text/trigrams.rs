@@ -1,12 +1,13 @@
-//! Keys: three characters that follow each other, as one number; what an event is about as negative numbers.
+//! Keys: three characters that follow each other, as one number; what an event is about, and its terms, as negative
+//! numbers.
 
 use super::super::search::BORDER;
 
 /// Bits of a character.
 const CHARACTER_BITS: u32 = 21;
 
-/// What the index knows of an event beside its text. Ids share keys: few enough of them that a chunk stays small, enough
-/// that little else is found with one.
+/// What the index knows of an event beside its text. Ids of objects share keys: few enough of them that a chunk stays
+/// small, enough that little else is found with one.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Facet {
     Customer,
@@ -17,14 +18,24 @@ pub(super) enum Facet {
 /// Trigrams of one text that are looked for. More would hardly find fewer rows.
 const MAX_OF_TEXT: usize = 12;
 
+/// Keys of terms, the numbers before them being those of facets: enough that two terms of a chunk hardly share one.
+const TERM_KEYS: u64 = 1 << 40;
+
 /// The key of a facet, by its dictionary id.
 pub(super) fn facet(facet: Facet, id: i64) -> i64 {
-    let (first, keys) = match facet {
-        Facet::Customer => (1, 1_024),
-        Facet::Action => (2_000, 1_024),
-        Facet::Object => (4_000, 4_096),
-    };
-    -(first + id.rem_euclid(keys))
+    match facet {
+        Facet::Object => -1 - id.rem_euclid(4_096),
+        Facet::Customer => -5_000 - 2 * id,
+        Facet::Action => -5_001 - 2 * id,
+    }
+}
+
+/// The key of a term, below those of facets: its FNV-1a hash.
+pub(super) fn term_key(term: &str) -> i64 {
+    let hash = term.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    -((1 << 62) + (hash % TERM_KEYS).cast_signed())
 }
 
 /// Every trigram of a text, in order, repeated ones too. None reaches across a border: no text that is looked for does.
@@ -71,10 +82,12 @@ mod tests {
     fn facets_and_texts_never_share_a_key() {
         let keys = |of| (0..5_000).map(move |id| facet(of, id)).collect::<std::collections::BTreeSet<_>>();
         let all = [keys(Facet::Customer), keys(Facet::Action), keys(Facet::Object)];
-        assert_eq!(all.each_ref().map(|keys| keys.len()), [1_024, 1_024, 4_096]);
+        assert_eq!(all.each_ref().map(|keys| keys.len()), [5_000, 5_000, 4_096]);
         assert!(all.iter().flatten().all(|key| *key < 0));
         let together: std::collections::BTreeSet<_> = all.iter().flatten().collect();
-        assert_eq!(together.len(), 1_024 * 2 + 4_096);
+        assert_eq!(together.len(), 5_000 * 2 + 4_096);
+        assert!(["", "0abc", "0abd"].iter().all(|word| term_key(word) < facet(Facet::Action, i64::MAX / 8)));
+        assert_ne!(term_key("0abc"), term_key("1abc"));
     }
 
     proptest! {
