@@ -252,18 +252,22 @@ fn log(bus: &dyn Bus) -> Option<Component> {
     Some(Component { name: "log".to_owned(), state })
 }
 
-/// Ready at SIGTERM or Ctrl-C.
-pub async fn shutdown_signal() {
+/// Ready at SIGTERM or Ctrl-C, from this call on: a signal that comes before the first poll is not lost, and does not end the
+/// process.
+pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
+            // Without handlers the signals' own effect stays: they end the process.
+            _ => std::future::pending().await,
         }
-        // Without handlers the signals' own effect stays: they end the process.
-        _ => std::future::pending().await,
     }
 }
 

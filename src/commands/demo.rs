@@ -26,6 +26,8 @@ const BACKLOG: u32 = 5_000;
 
 /// Runs the command.
 pub async fn run(config: &Config, listen: SocketAddr, rate: u32) -> anyhow::Result<ExitCode> {
+    // From here on there is something to remove.
+    let shutdown = shutdown_signal();
     let folder =
         tempfile::Builder::new().prefix("annals-demo-").tempdir().context("no temporary directory")?;
     let config = config.embedded_in(folder.path());
@@ -39,7 +41,7 @@ pub async fn run(config: &Config, listen: SocketAddr, rate: u32) -> anyhow::Resu
     let live = tokio::spawn(publish_live(publisher, fleet, rate));
     // The fleet falls silent first: nothing is published into a log that is being closed.
     let shutdown = async move {
-        shutdown_signal().await;
+        shutdown.await;
         live.abort();
         let _ = live.await;
     };

@@ -15,7 +15,9 @@ pub async fn run(
     roles: &[ServerRole],
 ) -> anyhow::Result<ExitCode> {
     let server = Server::start(config, config.listen(listen), &config.roles(roles)).await?;
+    // Whoever reads the line may end it at once.
+    let shutdown = shutdown_signal();
     output::line(format!("listening on http://{}", server.address()?))?;
-    server.run(shutdown_signal()).await?;
+    server.run(shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -28,6 +28,7 @@ pub async fn run(config: &Config, arguments: TailArguments) -> anyhow::Result<Ex
     let asked = arguments.filters.asked();
     let after = arguments.after.as_deref().map(Token::parse).transpose().context("--after")?;
     let installation = Installation::open(config).await?;
+    let shutdown = shutdown_signal();
     let result = async {
         let view = AuditView::open(&installation).await?;
         let mut tail = Tail {
@@ -43,7 +44,7 @@ pub async fn run(config: &Config, arguments: TailArguments) -> anyhow::Result<Ex
         }
         tokio::select! {
             ended = tail.follow() => ended?,
-            () = shutdown_signal() => {}
+            () = shutdown => {}
         }
         eprintln!("annals: go on with --after {}", tail.token.text());
         anyhow::Ok(())

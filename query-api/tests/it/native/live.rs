@@ -149,7 +149,7 @@ async fn a_stream_without_a_token_begins_now(engine: Engine) {
 }
 
 async fn a_stream_outlives_the_time_limit_of_requests_and_ends_with_the_server(engine: Engine) {
-    let limit = Duration::from_secs(1);
+    let limit = Duration::from_secs(2);
     let settings =
         ApiSettings { request_timeout: limit, max_concurrent_requests: 1, ..ApiSettings::default() };
     let mut native = Native::start_with(engine, settings).await;
