@@ -1,6 +1,8 @@
 //! Feeding the index.
 
 use std::collections::HashMap;
+use std::mem::take;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -21,8 +23,8 @@ use crate::view::{Indexed, View};
 /// Rows that are read at once: their texts may be long.
 const PIECE_ROWS: u32 = 1_000;
 
-/// Entries of a chunk, two bytes each: rows with long texts make it full early.
-pub(super) const MAX_ENTRIES: usize = 8_000_000;
+/// Bytes of text of a chunk: rows with long texts make it full early.
+const MAX_TEXT: usize = 16 << 20;
 
 /// What is being done, in errors.
 const FEEDING: &str = "feed the text index";
@@ -37,7 +39,7 @@ pub(in super::super) async fn fill(store: &dyn ViewStore, at_least: u64, at_most
         Read::Waiting(behind) => return Ok(Indexed { rows: 0, behind }),
         Read::Chunk(chunk, behind) => (chunk, behind),
     };
-    let rows = chunk.rows;
+    let rows = chunk.rows as u64;
     let earlier = merge::earlier(&mut *tx, &chunk).await.during(Place::new(AuditLog::NAME), FEEDING)?;
     if !chunk.write(&mut *tx, earlier).await? {
         // Another process fed the same rows meanwhile.
@@ -73,7 +75,7 @@ async fn read(tx: &mut dyn ViewTransaction, at_least: u64, at_most: usize) -> Re
     if waiting < at_least.max(1) {
         return Ok(Read::Waiting(waiting));
     }
-    let mut chunk = Chunk { number, ..Chunk::default() };
+    let mut chunk = Box::new(Chunk { number, ..Chunk::default() });
     for (lane, end) in &ends {
         let next = chunk.read_lane(tx, *lane, (places::next(&reached, *lane), *end), at_most).await?;
         reached.retain(|(known, _)| known != lane);
@@ -81,7 +83,7 @@ async fn read(tx: &mut dyn ViewTransaction, at_least: u64, at_most: usize) -> Re
     }
     let behind = places::between(&reached, &ends);
     chunk.reached = reached;
-    Ok(Read::Chunk(Box::new(chunk), behind))
+    Ok(Read::Chunk(chunk, behind))
 }
 
 /// The rows of each trigram and facet.
@@ -96,8 +98,40 @@ pub(super) struct Chunk {
     reached: Positions,
     pub(super) postings: Postings,
     pub(super) terms: Terms,
-    pub(super) entries: usize,
-    rows: u64,
+    rows: usize,
+    /// Bytes of their texts.
+    text: usize,
+}
+
+/// Rows of a lane that are to be taken next.
+struct Piece {
+    rows: Vec<IndexedRow>,
+    /// The next place behind them that may have a row.
+    next: i64,
+}
+
+impl Piece {
+    /// Reads rows between these places.
+    async fn read(
+        tx: &mut dyn ViewTransaction,
+        lane: i64,
+        (from, end): (i64, i64),
+        at_most: usize,
+    ) -> Result<Self, sqlx::Error> {
+        let limit = u32::try_from(at_most).unwrap_or(PIECE_ROWS).min(PIECE_ROWS);
+        if limit == 0 || from >= end {
+            return Ok(Self { rows: Vec::new(), next: from });
+        }
+        let mut connection = tx.connection();
+        let statement = places::rows(connection.dialect(), lane, from, end, limit);
+        let rows = statement.fetch_all(On::from(&mut connection)).await?;
+        let rows = rows.iter().map(|row| IndexedRow::read(lane, row)).collect::<Result<Vec<_>, _>>()?;
+        let next = match rows.last() {
+            Some(last) if rows.len() == limit as usize => last.place + 1,
+            _ => end,
+        };
+        Ok(Self { rows, next })
+    }
 }
 
 impl Chunk {
@@ -106,52 +140,51 @@ impl Chunk {
         &mut self,
         tx: &mut dyn ViewTransaction,
         lane: i64,
-        (mut from, end): (i64, i64),
+        (from, end): (i64, i64),
         at_most: usize,
     ) -> Result<i64, sqlx::Error> {
-        while from < end {
-            let left = at_most.saturating_sub(usize::try_from(self.rows).unwrap_or(usize::MAX));
-            let limit = u32::try_from(left).unwrap_or(PIECE_ROWS).min(PIECE_ROWS);
-            if limit == 0 {
-                return Ok(from);
-            }
-            let mut connection = tx.connection();
-            let statement = places::rows(connection.dialect(), lane, from, end, limit);
-            let rows = statement.fetch_all(On::from(&mut connection)).await?;
-            for row in &rows {
-                let row = IndexedRow::read(lane, row)?;
-                let place = row.place;
-                if !self.add(&row) {
-                    return Ok(place);
+        let mut left = at_most.saturating_sub(self.rows);
+        let mut piece = Piece::read(tx, lane, (from, end), left).await?;
+        while !piece.rows.is_empty() {
+            left -= piece.rows.len();
+            let (rows, refused) = self.number(piece.rows);
+            // To take texts apart takes longest of all: both ways at once, while the next ones are read.
+            let rows = Arc::new(rows);
+            let (mut postings, mut terms) = (take(&mut self.postings), take(&mut self.terms));
+            let of_terms = tokio::task::spawn_blocking({
+                let rows = Arc::clone(&rows);
+                move || {
+                    rows.iter().for_each(|(number, row)| terms.add(&row.text, *number));
+                    terms
                 }
-                from = place + 1;
-            }
-            if rows.len() < limit as usize {
-                return Ok(end);
-            }
+            });
+            let of_trigrams = tokio::task::spawn_blocking(move || {
+                rows.iter().for_each(|(number, row)| add_trigrams(&mut postings, row, *number));
+                postings
+            });
+            let following = match refused {
+                Some(place) => Ok(Piece { rows: Vec::new(), next: place }),
+                None => Piece::read(tx, lane, (piece.next, end), left).await,
+            };
+            self.terms = of_terms.await.map_err(|_| sqlx::Error::WorkerCrashed)?;
+            self.postings = of_trigrams.await.map_err(|_| sqlx::Error::WorkerCrashed)?;
+            piece = following?;
         }
-        Ok(from)
+        Ok(piece.next)
     }
 
-    /// Takes a row. `false` when the chunk is full.
-    fn add(&mut self, row: &IndexedRow) -> bool {
-        if self.entries >= MAX_ENTRIES {
-            return false;
+    /// Numbers rows until the chunk is full. Gives them, and the place of the first one that it has no room for.
+    fn number(&mut self, rows: Vec<IndexedRow>) -> (Vec<(u16, IndexedRow)>, Option<i64>) {
+        let mut numbered = Vec::with_capacity(rows.len());
+        for row in rows {
+            let number = if self.text < MAX_TEXT { self.runs.add(row.lane, row.place) } else { None };
+            let Some(number) = number else { return (numbered, Some(row.place)) };
+            self.times.add(number, row.at);
+            self.text += row.text.len();
+            self.rows += 1;
+            numbered.push((number, row));
         }
-        let Some(number) = self.runs.add(row.lane, row.place) else { return false };
-        self.times.add(number, row.at);
-        let facets = [facet(Facet::Customer, row.customer), facet(Facet::Action, row.action)];
-        let object = row.entity.map(|id| facet(Facet::Object, id));
-        for trigram in trigrams(&row.text).chain(facets).chain(object) {
-            let rows = self.postings.entry(trigram).or_default();
-            if rows.last() != Some(&number) {
-                rows.push(number);
-                self.entries += 1;
-            }
-        }
-        self.entries += self.terms.add(&row.text, number);
-        self.rows += 1;
-        true
+        (numbered, None)
     }
 
     /// Writes it in the place of earlier chunks, which it takes in. `false` when another process wrote the chunk of this
@@ -186,5 +219,17 @@ impl Chunk {
         }
         tx.write(&TEXT_POSTINGS, &rows, OnConflict::Keep).await?;
         Ok(true)
+    }
+}
+
+/// Adds a row to those of each of its trigrams and facets; rows come in order.
+fn add_trigrams(postings: &mut Postings, row: &IndexedRow, number: u16) {
+    let facets = [facet(Facet::Customer, row.customer), facet(Facet::Action, row.action)];
+    let object = row.entity.map(|id| facet(Facet::Object, id));
+    for trigram in trigrams(&row.text).chain(facets).chain(object) {
+        let rows = postings.entry(trigram).or_default();
+        if rows.last() != Some(&number) {
+            rows.push(number);
+        }
     }
 }

@@ -6,7 +6,7 @@ use annals_store::ViewTransaction;
 use annals_store::sql::sql;
 
 use super::CHUNK_ROWS;
-use super::fill::{Chunk, MAX_ENTRIES, Postings};
+use super::fill::{Chunk, Postings};
 use super::find::damaged;
 use super::places::Runs;
 use super::postings::decode;
@@ -19,6 +19,9 @@ const SMALL: usize = CHUNK_ROWS / 4;
 
 /// Places from which on a merged chunk is large enough to stay.
 const WORTH_MERGING: usize = CHUNK_ROWS / 4 * 3;
+
+/// Entries of a merged chunk, two bytes each: small chunks of long texts stay apart.
+const MAX_ENTRIES: usize = 8_000_000;
 
 /// Small chunks that are looked at.
 const MOST_AT_ONCE: i64 = 32;
@@ -104,7 +107,7 @@ impl Chunk {
         let mut times = Times::default();
         let mut postings = Postings::default();
         let mut terms = Terms::default();
-        let mut entries = self.entries;
+        let mut entries = self.postings.values().map(Vec::len).sum::<usize>() + self.terms.entries();
         for chunk in earlier {
             let numbers = renumbered(&chunk.runs, &mut runs)?;
             times.take_over(&numbers, &chunk.times);

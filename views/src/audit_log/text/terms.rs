@@ -216,9 +216,8 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// Takes the text of a row; rows come in order. Gives the number of entries.
-    pub(super) fn add(&mut self, text: &str, number: u16) -> usize {
-        let mut added = 0;
+    /// Takes the text of a row; rows come in order.
+    pub(super) fn add(&mut self, text: &str, number: u16) {
         for (rows, text) in self.parts.iter_mut().zip(text.split(BORDER)) {
             terms(text, |term| {
                 if term.len() < MIN_CHARACTERS || term.len() > MAX_BYTES {
@@ -226,17 +225,20 @@ impl Terms {
                 }
                 let has_room = rows.len() < MAX_HELD;
                 match rows.get_mut(term) {
-                    Some(rows) if rows.last() == Some(&number) => return,
+                    Some(rows) if rows.last() == Some(&number) => {}
                     Some(rows) => rows.push(number),
                     None if has_room => {
                         rows.insert(term.to_owned(), vec![number]);
                     }
-                    None => return,
+                    None => {}
                 }
-                added += 1;
             });
         }
-        added
+    }
+
+    /// The number of entries.
+    pub(super) fn entries(&self) -> usize {
+        self.parts.iter().flat_map(HashMap::values).map(Vec::len).sum()
     }
 
     /// Rows of a term that is in a list; `None` when it cannot be.
@@ -419,13 +421,16 @@ mod tests {
     #[test]
     fn terms_are_held_within_limits() {
         let mut terms = Terms::default();
-        assert_eq!(terms.add(&"x".repeat(MAX_BYTES + 1), 0), 0);
+        terms.add(&"x".repeat(MAX_BYTES + 1), 0);
+        assert_eq!(terms.entries(), 0);
         for first in 0..=MAX_HELD / 1_000 {
             let text: Vec<String> = (0..1_000).map(|n| format!("w{first}x{n}")).collect();
             terms.add(&text.join(" "), 0);
         }
         assert_eq!(terms.parts[0].len(), MAX_HELD);
-        assert_eq!(terms.add("w0x0 new", 1), 1);
+        let held = terms.entries();
+        terms.add("w0x0 new", 1);
+        assert_eq!(terms.entries(), held + 1);
         assert_eq!(terms.into_list(2), (String::new(), Vec::new()));
     }
 }
