@@ -160,6 +160,12 @@ impl Table {
         let room = if self.is_changed { " WITH (fillfactor = 60)" } else { "" };
         let mut statements =
             vec![format!("CREATE TABLE {} (\n  {}\n){room}", self.name, lines.join(",\n  "))];
+        // What views write as bytes is packed already: PostgreSQL would gain little by packing it again, and unpack it with
+        // every read.
+        let bytes = self.columns.iter().filter(|column| column.kind == ColumnKind::Bytes);
+        statements.extend(bytes.map(|column| {
+            format!("ALTER TABLE {} ALTER COLUMN {} SET STORAGE EXTERNAL", self.name, column.name)
+        }));
         statements.extend(self.index_ddl());
         statements
     }

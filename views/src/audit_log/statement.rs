@@ -348,6 +348,27 @@ fn joins_of_order(query: &AuditQuery) -> String {
     joins.concat()
 }
 
+/// What an order needs of a row, beside the texts of dictionaries.
+fn columns_of_order(query: &AuditQuery) -> String {
+    let mut columns = vec![", events.at", ", events.event_id"];
+    columns.extend(query.order.iter().filter_map(|(key, _)| match key {
+        SortKey::Time | SortKey::EventId => None,
+        SortKey::RecordedAt => Some(", events.recorded_at"),
+        SortKey::Account => Some(", events.actor"),
+        SortKey::Customer => Some(", events.customer"),
+        SortKey::Action | SortKey::Category | SortKey::Severity | SortKey::EntityType => {
+            Some(", events.action")
+        }
+        SortKey::EntityId => Some(", events.entity"),
+        SortKey::Address => Some(", events.address"),
+        SortKey::Description => Some(", events.description"),
+        SortKey::SignIn => Some(", events.sign_in"),
+    }));
+    columns.sort_unstable();
+    columns.dedup();
+    columns.concat()
+}
+
 fn order_by(dialect: Dialect, query: &AuditQuery) -> String {
     let newest_first = [(SortKey::Time, Direction::Descending)];
     let order: &[Order] = if query.order.is_empty() { &newest_first } else { &query.order };

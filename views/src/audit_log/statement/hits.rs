@@ -5,15 +5,19 @@ use annals_store::Dialect;
 use super::super::query::AuditQuery;
 use super::super::resolve::Resolved;
 use super::super::stretches::Stretches;
-use super::{MAX_MERGED_TEXT, MAX_MERGED_VALUES, Statement, joins_of_order, order_by, row_name, size};
+use super::{
+    MAX_MERGED_TEXT, MAX_MERGED_VALUES, Statement, columns_of_order, joins_of_order, order_by, row_name, size,
+};
 
 /// Rows that PostgreSQL looks up one by one to sort them.
 const MAX_LOOKED_UP: u64 = 20_000;
 
-/// What rows are sorted by, beside the time.
-const SORTED_COLUMNS: &str =
-    ", events.recorded_at, events.customer, events.actor, events.action, events.address,
- events.entity, events.description, events.sign_in";
+/// PostgreSQL's rows of a lane; which places of it follows.
+const ROWS_OF_LANE: &str = "SELECT events.ctid, events.* FROM events WHERE events.partition = hit.lane";
+
+/// Between these rows and the question: the offset keeps the planner from any other way to them. Three rows of a month
+/// would be looked for among all rows of that month.
+const FENCE: &str = "OFFSET 0) AS events WHERE ";
 
 impl Statement {
     /// One page among rows that are called so by the text index, and all from the places of a tail on; each row with the
@@ -27,11 +31,9 @@ impl Statement {
     ) -> Self {
         let mut statement = Self::new(dialect);
         let row = row_name(dialect);
-        // Other orders than that by time need more of a row, and the texts of dictionaries.
-        let columns = if query.by_time().is_some() { "" } else { SORTED_COLUMNS };
         let joins = joins_of_order(query);
         statement.push("WITH found AS MATERIALIZED (");
-        let columns = format!("events.{row} AS id, events.at, events.event_id{columns}");
+        let columns = format!("events.{row} AS id{}", columns_of_order(query));
         statement.hits(&columns, found, places, tail);
         statement.push(&format!("), page AS (SELECT events.id FROM found AS events{joins}"));
         statement.push(&order_by(dialect, query));
@@ -51,7 +53,7 @@ impl Statement {
     ) -> Self {
         let mut statement = Self::new(dialect);
         statement.push("WITH found AS MATERIALIZED (");
-        let columns = format!("{}, events.at, events.event_id{SORTED_COLUMNS}", place_columns(dialect));
+        let columns = format!("{}{}", place_columns(dialect), columns_of_order(query));
         statement.hits(&columns, found, places, tail);
         statement.push(
             ") SELECT events.lane, events.place, (SELECT count(*) FROM found) AS total FROM found AS events",
@@ -82,8 +84,7 @@ impl Statement {
             {
                 statement.push("SELECT events.lane, events.place FROM ");
                 statement.pairs(&stretches.pairs);
-                let columns =
-                    format!("{}, events.at, events.event_id{SORTED_COLUMNS}", place_columns(dialect));
+                let columns = format!("{}{}", place_columns(dialect), columns_of_order(query));
                 statement.push(&format!(" CROSS JOIN LATERAL (SELECT {columns} FROM events WHERE "));
                 statement.of_pair(stretches, found);
                 // The offset keeps the planner from a join over all rows.
@@ -155,11 +156,11 @@ impl Statement {
                     self.push(" AS bigint[])");
                 }
                 self.push(&format!(
-                    ") AS hit(lane, first, last) CROSS JOIN LATERAL (SELECT {columns} FROM events
-                     WHERE events.partition = hit.lane AND events.\"offset\" = ANY((CAST("
+                    ") AS hit(lane, first, last) CROSS JOIN LATERAL (SELECT {columns} FROM ({ROWS_OF_LANE}
+                     AND events.\"offset\" = ANY((CAST("
                 ));
                 self.bind(places.iter().map(|(_, place)| *place).collect::<Vec<i64>>());
-                self.push(" AS bigint[]))[hit.first:hit.last]) AND ");
+                self.push(&format!(" AS bigint[]))[hit.first:hit.last]) {FENCE}"));
             }
         }
         self.anywhere(found);
@@ -180,17 +181,16 @@ impl Statement {
             Dialect::Postgres => {
                 let lanes: Vec<String> =
                     tail.iter().map(|(lane, place)| format!("({lane}, {place})")).collect();
-                // The offset keeps the planner from a join over all rows.
                 self.push(&format!(
-                    "(VALUES {}) AS hit(lane, place) CROSS JOIN LATERAL (SELECT {columns} FROM events
-                     WHERE events.partition = hit.lane AND events.\"offset\" >= hit.place AND ",
+                    "(VALUES {}) AS hit(lane, place) CROSS JOIN LATERAL (SELECT {columns} FROM ({ROWS_OF_LANE}
+                     AND events.\"offset\" >= hit.place {FENCE}",
                     lanes.join(", ")
                 ));
             }
         }
         self.anywhere(found);
         if self.dialect == Dialect::Postgres {
-            self.push(" OFFSET 0) AS hits");
+            self.push(") AS hits");
         }
     }
 }

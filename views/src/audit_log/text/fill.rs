@@ -233,3 +233,34 @@ fn add_trigrams(postings: &mut Postings, row: &IndexedRow, number: u16) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+
+    fn rows(places: std::ops::Range<i64>, bytes: usize) -> Vec<IndexedRow> {
+        let row = |place| IndexedRow {
+            lane: 1,
+            place,
+            text: "x".repeat(bytes),
+            at: DateTime::UNIX_EPOCH,
+            customer: 1,
+            action: 1,
+            entity: None,
+        };
+        places.map(row).collect()
+    }
+
+    #[test]
+    fn long_texts_make_a_chunk_full_and_one_that_is_too_long_has_its_own() {
+        let mut chunk = Chunk::default();
+        assert_eq!(chunk.number(rows(0..10, MAX_TEXT / 16)).1, None);
+        let (taken, refused) = chunk.number(rows(10..20, MAX_TEXT / 16));
+        assert_eq!((taken.len(), taken.last().map(|(number, _)| *number), refused), (6, Some(15), Some(16)));
+        assert_eq!(chunk.rows, 16);
+        assert_eq!(chunk.number(rows(16..17, 1)), (Vec::new(), Some(16)));
+        let (taken, refused) = Chunk::default().number(rows(0..2, MAX_TEXT + 1));
+        assert_eq!((taken.len(), refused), (1, Some(1)));
+    }
+}

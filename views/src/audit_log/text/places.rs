@@ -51,6 +51,7 @@ pub(in super::super) async fn ends(mut connection: Connection<'_>) -> Result<Pos
 }
 
 /// A row as it is taken into the index.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct IndexedRow {
     pub(super) lane: i64,
     pub(super) place: i64,
