@@ -23,8 +23,9 @@ use crate::view::{Indexed, View};
 /// Rows that are read at once: their texts may be long.
 const PIECE_ROWS: u32 = 1_000;
 
-/// Bytes of text of a chunk: rows with long texts make it full early.
-const MAX_TEXT: usize = 16 << 20;
+/// Bytes of text of a chunk: rows with long texts make it full early. In the worst case each byte begins a trigram of its own,
+/// which takes some 60 bytes of memory.
+const MAX_TEXT: usize = 8 << 20;
 
 /// What is being done, in errors.
 const FEEDING: &str = "feed the text index";
