@@ -28,7 +28,6 @@ pub async fn run(config: &Config, arguments: TailArguments) -> anyhow::Result<Ex
     let asked = arguments.filters.asked();
     let after = arguments.after.as_deref().map(Token::parse).transpose().context("--after")?;
     let installation = Installation::open(config).await?;
-    let shutdown = shutdown_signal();
     let result = async {
         let view = AuditView::open(&installation).await?;
         let mut tail = Tail {
@@ -42,6 +41,7 @@ pub async fn run(config: &Config, arguments: TailArguments) -> anyhow::Result<Ex
         if tail.format == EventFormat::Csv {
             csv_line(&csv::header())?;
         }
+        let shutdown = shutdown_signal();
         tokio::select! {
             ended = tail.follow() => ended?,
             () = shutdown => {}

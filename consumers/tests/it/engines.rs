@@ -11,7 +11,7 @@ use annals_testing::servers;
 use annals_views::View;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::kafka::{self, OwnTopics};
@@ -105,6 +105,11 @@ impl Databases {
     /// The directory of what is embedded.
     pub fn directory(&self) -> DataDir {
         DataDir::create(self.folder.path()).unwrap()
+    }
+
+    /// Another connection to PostgreSQL.
+    pub async fn connect(&self) -> PgConnection {
+        PgConnection::connect(&self.fresh.as_ref().unwrap().url).await.unwrap()
     }
 
     /// Changes a generation of a view by hand. Gives how many rows it touched.

@@ -14,11 +14,14 @@ use super::totals::Total;
 /// Totals that are remembered.
 const MAX_TOTALS: usize = 1_000;
 
-/// Rows of all rankings together, 16 bytes each.
-const MAX_RANKED: usize = 2_000_000;
+/// Bytes of all rankings together.
+const MAX_RANKING_BYTES: usize = 32 << 20;
 
 /// Bytes of all hits together.
 const MAX_HIT_BYTES: usize = 32 << 20;
+
+/// Bytes that a value takes beside its rows, about: its keys, and what holds it.
+const OVERHEAD: usize = 512;
 
 /// What this process remembers. Cheap to make; one for all requests.
 #[derive(Debug)]
@@ -47,7 +50,7 @@ impl Memory {
     pub fn with_effort(effort: Effort) -> Self {
         let kept = Kept {
             totals: Bounded::to(MAX_TOTALS),
-            rankings: Bounded::to(MAX_RANKED),
+            rankings: Bounded::to(MAX_RANKING_BYTES),
             hits: Bounded::to(MAX_HIT_BYTES),
         };
         Self { effort, kept: Mutex::new(kept) }
@@ -74,8 +77,8 @@ impl Memory {
     }
 
     pub(super) fn keep_ranking(&self, question: Key, ranking: Ranking) {
-        let rows = ranking.rows();
-        self.kept().rankings.put(question, Arc::new(ranking), rows);
+        let bytes = OVERHEAD + ranking.bytes();
+        self.kept().rankings.put(question, Arc::new(ranking), bytes);
     }
 
     pub(super) fn hits(&self, question: Key) -> Option<Arc<Hits>> {
@@ -83,7 +86,7 @@ impl Memory {
     }
 
     pub(super) fn keep_hits(&self, question: Key, hits: Hits) {
-        let bytes = hits.bytes();
+        let bytes = OVERHEAD + hits.bytes();
         self.kept().hits.put(question, Arc::new(hits), bytes);
     }
 }
@@ -117,7 +120,7 @@ impl Key {
     }
 }
 
-/// Values of so much weight together; the oldest ones go.
+/// Values of so much weight together; the oldest ones go. One that is too much alone is not kept.
 #[derive(Debug)]
 struct Bounded<T> {
     values: HashMap<Key, (T, usize)>,
@@ -137,6 +140,9 @@ impl<T> Bounded<T> {
     }
 
     fn put(&mut self, key: Key, value: T, weight: usize) {
+        if weight > self.most {
+            return self.remove(key);
+        }
         match self.values.insert(key, (value, weight)) {
             Some((_, before)) => self.weight -= before,
             None => self.order.push_back(key),
@@ -146,6 +152,13 @@ impl<T> Bounded<T> {
             && let Some(oldest) = self.order.pop_front()
         {
             self.weight -= self.values.remove(&oldest).map_or(0, |(_, weight)| weight);
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some((_, weight)) = self.values.remove(&key) {
+            self.weight -= weight;
+            self.order.retain(|known| *known != key);
         }
     }
 }
@@ -163,8 +176,21 @@ mod tests {
         }
         assert_eq!((kept.get(Key(25, 0)), kept.get(Key(26, 0))), (None, Some(&27)));
         assert_eq!((kept.values.len(), kept.order.len(), kept.weight), (4, 4, 8));
-        // What is too much alone is not kept, nor what was there.
+        // What is too much alone is not kept, nor what was there of its question.
+        kept.put(Key(29, 0), 0, 11);
+        assert_eq!((kept.values.len(), kept.order.len(), kept.weight), (3, 3, 6));
         kept.put(Key(0, 1), 0, 11);
-        assert_eq!((kept.values.len(), kept.order.len(), kept.weight), (0, 0, 0));
+        assert_eq!((kept.values.len(), kept.order.len(), kept.weight), (3, 3, 6));
+    }
+
+    #[test]
+    fn what_found_nothing_is_bounded_too() {
+        let memory = Memory::default();
+        let most = MAX_HIT_BYTES / OVERHEAD;
+        for n in 0..most as u64 + 10 {
+            memory.keep_hits(Key(n, 0), Hits::none());
+        }
+        let kept = memory.kept();
+        assert!(kept.hits.values.len() <= most && kept.hits.values.len() > most / 2);
     }
 }

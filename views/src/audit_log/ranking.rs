@@ -43,8 +43,9 @@ struct Part<'r> {
 }
 
 impl Ranking {
-    pub(super) fn rows(&self) -> usize {
-        self.rows.len()
+    /// How much memory it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.rows.as_slice()) + size_of_val(self.reached.as_slice())
     }
 
     /// What a page of these ranks looks at beside the new rows; `None` when it is not all here.

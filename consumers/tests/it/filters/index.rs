@@ -11,17 +11,20 @@ use annals_views::audit_log::{
 use annals_views::filter::{Case, Filter, Pattern, Test, TimeRange};
 use annals_views::{Indexed, View as _};
 use chrono::TimeDelta;
+use sqlx::Executor;
 use uuid::Uuid;
 
 use super::drawn::{event, rename};
 use super::{Growing, SORT_KEYS, everybody, ids, in_order, runner, some};
 use crate::engines::{Store, on_every_store};
 use crate::events::base;
+use crate::until;
 
 on_every_store!(
     every_order_of_what_the_index_finds_is_that_of_all_rows,
     feeding_the_index_goes_on_where_it_stood,
     small_chunks_of_the_index_become_one,
+    whoever_feeds_the_index_too_late_gives_way,
 );
 
 async fn every_order_of_what_the_index_finds_is_that_of_all_rows(store: Store) {
@@ -86,6 +89,77 @@ async fn feeding_the_index_goes_on_where_it_stood(store: Store) {
     fence.commit().await.unwrap();
     let refused = AuditLog::index(&*store, 1, usize::MAX).await.unwrap_err();
     assert!(matches!(refused, StoreError::Fenced(_)), "{refused}");
+}
+
+/// Events of an action, told apart by their number.
+fn numbered(numbers: std::ops::Range<u128>) -> Vec<Event> {
+    let mut runner = runner();
+    let event = some(&mut runner, &event());
+    let one = |id: u128| {
+        let mut event = event.clone();
+        rename(&mut event, Uuid::from_u128(id));
+        if let Event::ActionRecorded(ActionRecorded { personal: PersonalData::Personal(personal), .. }) =
+            &mut event
+        {
+            personal.text = Some(format!("number {id}"));
+        }
+        event
+    };
+    numbers.map(one).collect()
+}
+
+/// Two processes take the same rows, and the first one is slow: before it writes its chunk, the other one has made a chunk of
+/// that number and merged it into the next one, so that nothing of that number is there any more.
+async fn whoever_feeds_the_index_too_late_gives_way(store: Store) {
+    const SMALL: usize = 16_384;
+    const LATE: usize = 21_000;
+    if store == Store::Embedded {
+        // There is one writer at a time, who reads what he indexes in the same transaction.
+        return;
+    }
+    let mut view = Growing::new(store).await;
+    view.fold(&numbered(0..3 * SMALL as u128)).await;
+    assert_eq!(view.index(SMALL).await.rows, SMALL as u64);
+    // A chunk of more rows than the other's waits before it is written.
+    for statement in [
+        "CREATE TABLE public.gate (id INT)",
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF NEW.number = 1 AND octet_length(NEW.times) > 2 * 20000 THEN PERFORM count(*) FROM public.gate; END IF;
+           RETURN NEW;
+         END $$",
+        "CREATE TRIGGER wait BEFORE INSERT ON text_chunks FOR EACH ROW EXECUTE FUNCTION wait()",
+    ] {
+        let generation = view.reader().generation.number;
+        view.databases.change_view::<AuditLog>(generation, statement).await;
+    }
+    let mut gate = view.databases.connect().await;
+    gate.execute("BEGIN; LOCK TABLE public.gate").await.unwrap();
+    let late = {
+        let store = Arc::clone(view.folder.store());
+        tokio::spawn(async move { AuditLog::index(&*store, 1, LATE).await.unwrap() })
+    };
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = CAST('public.gate' AS regclass)";
+    until("the late one waits", async || {
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut gate).await.unwrap();
+        waiting == 1
+    })
+    .await;
+    let number = view.reader().generation.number;
+    let other = view.databases.database.view_store(AuditLog::NAME, number, AuditLog::tables()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(AuditLog::index(&*other, 1, SMALL).await.unwrap().rows, SMALL as u64);
+    }
+    gate.execute("ROLLBACK").await.unwrap();
+    assert_eq!(late.await.unwrap().rows, 0, "its rows are in the index already");
+    let reader = view.reader();
+    let numbers: Vec<i64> = sql("SELECT number FROM text_chunks").fetch_scalars(&reader.pool).await.unwrap();
+    assert_eq!(numbers, [2]);
+    let filter =
+        Filter::Is(AuditField::Description, Test::Like(Case::Folded, Pattern::containing("number ")));
+    let query = AuditQuery::newest(everybody(), filter, 5);
+    let page = counted_page(&reader, &Memory::default(), &query).await.unwrap();
+    assert_eq!(page.total, 3 * SMALL as u64);
 }
 
 async fn small_chunks_of_the_index_become_one(store: Store) {

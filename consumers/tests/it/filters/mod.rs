@@ -67,7 +67,7 @@ struct Growing {
     folder: Folder<AuditLog>,
     followed: Followed,
     ends: BTreeMap<Partition, u64>,
-    _databases: Databases,
+    databases: Databases,
 }
 
 impl Growing {
@@ -81,7 +81,7 @@ impl Growing {
                 .unwrap();
         let number = followed.current().generation.number;
         let view = databases.database.view_store(name, number, AuditLog::tables()).await.unwrap();
-        Self { folder: Folder::new(view), followed, ends: BTreeMap::new(), _databases: databases }
+        Self { folder: Folder::new(view), followed, ends: BTreeMap::new(), databases }
     }
 
     /// Takes rows into the text index: at most so many.

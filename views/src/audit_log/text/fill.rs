@@ -20,8 +20,8 @@ use super::{TEXT_CHUNKS, TEXT_POSTINGS, merge};
 use crate::Result;
 use crate::view::{Indexed, View};
 
-/// Rows that are read at once: their texts may be long.
-const PIECE_ROWS: u32 = 1_000;
+/// Rows that are read at once: their texts may be long, and the next ones are read meanwhile.
+const PIECE_ROWS: u32 = 500;
 
 /// Bytes of text of a chunk: rows with long texts make it full early. In the worst case each byte begins a trigram of its own,
 /// which takes some 60 bytes of memory.
@@ -205,6 +205,13 @@ impl Chunk {
             self.times.to_bytes().into(),
         ]);
         if tx.write(&TEXT_CHUNKS, &row, OnConflict::Keep).await? == 0 {
+            return Ok(false);
+        }
+        // It may also have merged that chunk into a later one since, and nothing of this number is there.
+        let later = sql("SELECT count(*) FROM text_chunks WHERE number > ?").bind(self.number);
+        let later: i64 =
+            later.fetch_scalar(tx.connection()).await.during(Place::new(AuditLog::NAME), FEEDING)?;
+        if later > 0 {
             return Ok(false);
         }
         if !replaced.is_empty() {

@@ -21,6 +21,9 @@ const CHUNKS_AT_ONCE: usize = 32;
 /// Rows that may have come since hits were settled before the index is asked again.
 const MAX_NEW: u64 = 5_000;
 
+/// Rows beside the chunks from which on it is, too: it has most of them by then.
+const MAX_TESTED: usize = 40_000;
+
 /// What a question may do by way of the text index before it is better answered without.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
@@ -233,17 +236,22 @@ impl InChunk {
 
 impl Hits {
     /// These, which were settled, with the rows that came since as their tail. `None` when the index has other chunks now,
-    /// when too many came, or when this snapshot is older.
+    /// when too many came in all or since, or when this snapshot is older.
     pub(in super::super) async fn again(&self, tx: &mut Transaction) -> Result<Option<Self>, sqlx::Error> {
         let reached = places::ends(tx.connection()).await?;
         let tail = match places::since(&self.reached, &reached) {
-            Some((new, tail)) if new <= MAX_NEW => tail,
+            Some((new, tail)) if new <= MAX_NEW && self.tested.len() <= MAX_TESTED => tail,
             _ => return Ok(None),
         };
-        // Small chunks become one, under another number.
-        let chunks: Vec<i64> = sql("SELECT number FROM text_chunks").fetch_scalars(tx).await?;
+        // Small chunks become one, under another number. A database that crashed may have lost the newest ones, and have
+        // other rows under their numbers now.
+        let chunks = sql("SELECT number, runs FROM text_chunks").fetch_all(tx).await?;
+        let runs =
+            |row: &Row| Ok((row.get(0)?, Runs::from_bytes(&row.get::<Vec<u8>>(1)?).ok_or_else(damaged)?));
+        let chunks: HashMap<i64, Runs> = chunks.iter().map(runs).collect::<Result<_, sqlx::Error>>()?;
+        let stands = |chunk: &InChunk| chunks.get(&chunk.number) == Some(&chunk.runs);
         let hits = || Self { tail, reached, ..self.clone() };
-        Ok(self.chunks.iter().all(|chunk| chunks.contains(&chunk.number)).then(hits))
+        Ok(self.chunks.iter().all(stands).then(hits))
     }
 
     /// These to be remembered: what can be read again is left out.
@@ -255,8 +263,11 @@ impl Hits {
 
     /// How much memory they take, about.
     pub(in super::super) fn bytes(&self) -> usize {
-        let chunks = self.chunks.iter().map(|chunk| 2 * CHUNK_ROWS / 8 + chunk.runs.to_bytes().len());
-        size_of_val(self.tested.as_slice()) + chunks.sum::<usize>()
+        let chunks = self
+            .chunks
+            .iter()
+            .map(|chunk| size_of::<InChunk>() + 2 * CHUNK_ROWS / 8 + chunk.runs.to_bytes().len());
+        size_of_val(self.tested.as_slice()) + size_of_val(self.reached.as_slice()) + chunks.sum::<usize>()
     }
 
     /// The rows that must be tested to know which of them match, by lane and place; and from which places on every row
@@ -309,6 +320,10 @@ impl Hits {
 
 #[cfg(test)]
 impl Hits {
+    pub(in super::super) fn none() -> Self {
+        Self::of_test(Vec::new())
+    }
+
     pub(super) fn of_test(chunks: Vec<InChunk>) -> Self {
         Self { chunks, tested: Vec::new(), tail: Positions::new(), reached: Positions::new() }
     }

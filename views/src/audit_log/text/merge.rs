@@ -20,8 +20,8 @@ const SMALL: usize = CHUNK_ROWS / 4;
 /// Places from which on a merged chunk is large enough to stay.
 const WORTH_MERGING: usize = CHUNK_ROWS / 4 * 3;
 
-/// Entries of a merged chunk, two bytes each: small chunks of long texts stay apart.
-const MAX_ENTRIES: usize = 8_000_000;
+/// Bytes of entries of the chunks that are merged, as they are stored: small chunks of long texts stay apart.
+const MAX_BYTES: i64 = 12 << 20;
 
 /// Small chunks that are looked at.
 const MOST_AT_ONCE: i64 = 32;
@@ -66,6 +66,12 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
     if places < WORTH_MERGING {
         return Ok(Vec::new());
     }
+    let numbers: Vec<i64> = earlier.iter().map(|chunk: &Earlier| chunk.number).collect();
+    let bytes = sql("SELECT CAST(sum(length(places)) AS bigint) FROM text_postings WHERE chunk = ANY(?)");
+    let bytes: Option<i64> = bytes.bind(numbers).fetch_scalar(tx.connection()).await?;
+    if bytes.is_some_and(|bytes| bytes > MAX_BYTES) {
+        return Ok(Vec::new());
+    }
     earlier.reverse();
     for chunk in &mut earlier {
         let row = sql("SELECT times, terms FROM text_chunks WHERE number = ?")
@@ -107,7 +113,6 @@ impl Chunk {
         let mut times = Times::default();
         let mut postings = Postings::default();
         let mut terms = Terms::default();
-        let mut entries = self.postings.values().map(Vec::len).sum::<usize>() + self.terms.entries();
         for chunk in earlier {
             let numbers = renumbered(&chunk.runs, &mut runs)?;
             times.take_over(&numbers, &chunk.times);
@@ -118,12 +123,7 @@ impl Chunk {
                     Some(term) => terms.rows_of(term)?,
                     None => postings.entry(*key).or_default(),
                 };
-                let before = into.len();
                 into.extend(decode(places)?.iter().filter_map(|number| numbers.get(number)));
-                entries += into.len() - before;
-            }
-            if entries > MAX_ENTRIES {
-                return None;
             }
         }
         let numbers = renumbered(&self.runs, &mut runs)?;
