@@ -180,7 +180,7 @@ class Server:
             self.address()
             try:
                 return requests.get(f"{self.base}/readyz", timeout=5).status_code == 200
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 return False
 
         try:

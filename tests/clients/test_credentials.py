@@ -115,7 +115,7 @@ def test_a_credential_that_is_rotated_has_another_secret_and_the_same_name_and_e
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_credential_is_refused_from_its_end_on(portal, kind):
-    end = datetime.datetime.now(UTC) + datetime.timedelta(seconds=6)
+    end = datetime.datetime.now(UTC) + datetime.timedelta(seconds=12)
     credential = credentials.add(portal.annals, kind, READER, f"expiring-{kind}", "--expires", end.isoformat())
     assert opens(portal, credential) == OPENED[kind]
     until(lambda: opens(portal, credential) == set(), "the credential has expired")
@@ -248,7 +248,7 @@ def test_a_wrong_signature_an_unknown_a_revoked_and_an_expired_pair_look_the_sam
     good = credentials.add(portal.annals, LMV1, READER, name)
     revoked = credentials.add(portal.annals, LMV1, READER, f"{name}-revoked")
     credentials.revoke(portal.annals, revoked)
-    past = (datetime.datetime.now(UTC) + datetime.timedelta(seconds=2)).isoformat()
+    past = (datetime.datetime.now(UTC) + datetime.timedelta(seconds=6)).isoformat()
     expired = credentials.add(portal.annals, LMV1, READER, f"{name}-expired", "--expires", past)
     until(lambda: entry_of(portal.annals, expired)["state"] == "expired", "the pair has expired")
     callers = [

@@ -10,7 +10,7 @@ use annals_store::sql::sql;
 use annals_testing::SOON;
 use chrono::Timelike;
 
-use crate::support::{Engine, Home, PASSWORD, client, hang_up, personal, suite, told, told_one};
+use crate::support::{Engine, Home, PASSWORD, client, hang_up, personal, suite, told, told_one, until};
 
 suite!(
     a_sign_in_tells_who_it_is_and_leaves_an_event,
@@ -259,14 +259,15 @@ async fn a_password_that_is_being_changed_is_waited_for(engine: Engine) {
     let (_home, access) = Home::with_ada(engine).await;
     let mut change = access.control().begin().await.unwrap();
     sql("UPDATE accounts SET version = version + 1").execute(&mut change).await.unwrap();
+    let before = access.hashing_load().made;
     let sign_in = {
         let access = access.clone();
         tokio::spawn(
             async move { access.sign_in("ada@example.com", PASSWORD, &Client::local(), "papi").await },
         )
     };
-    // Long enough to check the old password, which is right.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // The old password is checked, which is right.
+    until(before + 1, async || access.hashing_load().made).await;
     change.commit().await.unwrap();
     assert!(matches!(sign_in.await.unwrap(), Err(SignInError::Refused)));
     assert_eq!(failed(&access).await.reason, "wrong password");

@@ -46,7 +46,7 @@ macro_rules! cases {
 pub(crate) use cases;
 pub(crate) use suite;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 pub async fn positions_are_dense_and_follow_the_key(bus: &dyn Bus) {
     let keys: Vec<String> = (0..50).map(|n| format!("key-{}", n % 7)).collect();

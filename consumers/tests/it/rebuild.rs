@@ -251,7 +251,8 @@ async fn a_rebuild_whose_fence_is_gone_does_not_switch(engines: Engines) {
     let watched = Engine { bus, ..engine.clone() };
     let error = rebuild::<LoggedOnUsers>(&watched, None, &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, ConsumerError::Store(StoreError::Unavailable { .. })), "{error:?}");
-    assert_eq!(hook.ended.load(Ordering::SeqCst), 1);
+    // One that is ending may still be listed.
+    assert!(hook.ended.load(Ordering::SeqCst) >= 1);
     assert_eq!(active::<LoggedOnUsers>(engine).await, before);
     assert_eq!(rows::<LoggedOnUsers>(engine).await, expected);
     let report = until_free(engine).await;
