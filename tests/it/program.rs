@@ -15,7 +15,7 @@ use crate::support::windows::windows_logons;
 use crate::support::{Home, Ledger, Load, Process, Server, block_on, http, until, verify, views};
 
 /// Another process's append is seen within 100 ms; a busy test machine may take longer.
-const SEEN_WITHIN: Duration = Duration::from_secs(3);
+const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 #[test]
 fn sigterm_ends_a_server_with_status_0_once_the_requests_under_way_are_answered() {
@@ -118,7 +118,7 @@ fn the_append_of_another_process_is_seen_within_a_moment() {
     });
     times.sort_unstable();
     eprintln!("seen after {:?} at the median, {:?} at most", times[times.len() / 2], times[times.len() - 1]);
-    assert!(times[times.len() / 2] < SEEN_WITHIN / 3, "{times:?}");
+    assert!(times[times.len() - 1] < SEEN_WITHIN, "{times:?}");
     server.stop();
 }
 

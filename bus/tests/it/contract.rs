@@ -10,7 +10,7 @@ use annals_bus::{Bus, BusError, Delivery, Partition, ReadLimit, Record};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{consumer, record, records};
+use crate::{SOON, consumer, record, records};
 
 /// Runs the whole suite, each case against a log of its own.
 macro_rules! suite {
@@ -45,8 +45,6 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 pub(crate) use suite;
-
-const SOON: Duration = Duration::from_secs(60);
 
 pub async fn positions_are_dense_and_follow_the_key(bus: &dyn Bus) {
     let keys: Vec<String> = (0..50).map(|n| format!("key-{}", n % 7)).collect();

@@ -41,7 +41,6 @@ async fn a_log_is_the_same_after_it_was_closed() {
     assert_eq!(bus.append("beta", vec![record("k", "y")]).await.unwrap()[0].offset, 1);
 }
 
-/// Judged by the middle one of some: the machine may be busy.
 #[tokio::test]
 async fn two_engines_on_one_file_append_and_see_each_other_within_100_ms() {
     let keep = tempfile::tempdir().unwrap();
@@ -51,17 +50,16 @@ async fn two_engines_on_one_file_append_and_see_each_other_within_100_ms() {
     let (one, two) = (one.unwrap(), two.unwrap());
     let mut reader = consumer(&one, &["beta"], Vec::new()).await;
     assert!(matches!(reader.next().await.unwrap(), Delivery::Assigned(_)));
-    let mut waits = Vec::new();
+    let mut slowest = Duration::ZERO;
     for n in 0..20_u8 {
         let offset = two.append("beta", vec![record("k", vec![n])]).await.unwrap()[0].offset;
         let acknowledged = Instant::now();
         let seen = records(&mut *reader).await;
-        waits.push(acknowledged.elapsed());
+        slowest = slowest.max(acknowledged.elapsed());
         assert_eq!((seen[0].records[0].offset, seen[0].records[0].value[0]), (offset, n));
         one.append("alpha", vec![record("k", "other")]).await.unwrap();
     }
-    waits.sort();
-    assert!(waits[waits.len() / 2] < Duration::from_millis(100), "seen after {waits:?}");
+    assert!(slowest < Duration::from_millis(100), "seen after {slowest:?}");
 }
 
 #[tokio::test]

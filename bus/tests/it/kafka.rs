@@ -13,13 +13,10 @@ use std::time::Duration;
 use annals_bus::{Bus, BusError, Consumer, Delivery, KafkaBus, KafkaSettings, Partition};
 use uuid::Uuid;
 
-use crate::Starts;
 use crate::contract::{self, Log};
+use crate::{SOON, Starts};
 
 pub const TOPICS: [(&str, u32); 2] = [("alpha", 3), ("beta", 1)];
-
-/// Deadline of what takes a moment, on a machine that is busy with other tests.
-pub const SOON: Duration = Duration::from_secs(60);
 
 /// An address of the Kafka that the tests use, as `deploy/dev/servers start --secure` prints it.
 pub fn server(variable: &str) -> String {

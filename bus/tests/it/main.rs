@@ -7,9 +7,13 @@ mod embedded;
 mod kafka;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals_bus::{Bus, Consumer, Delivery, Partition, PartitionRecords, Record, StartPositions};
 use async_trait::async_trait;
+
+/// Deadline of what takes a moment, on a machine that is busy with other tests.
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// Start positions that a test gives.
 pub struct Starts(pub Vec<(Partition, u64)>);

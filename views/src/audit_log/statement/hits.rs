@@ -29,13 +29,10 @@ impl Statement {
         places: &[(i64, i64)],
         tail: &[(i64, i64)],
     ) -> Self {
-        let mut statement = Self::new(dialect);
-        let row = row_name(dialect);
+        let called = format!("events.{} AS id", row_name(dialect));
+        let mut statement = Self::with_found(dialect, &called, query, found, places, tail);
         let joins = joins_of_order(query);
-        statement.push("WITH found AS MATERIALIZED (");
-        let columns = format!("events.{row} AS id{}", columns_of_order(query));
-        statement.hits(&columns, found, places, tail);
-        statement.push(&format!("), page AS (SELECT events.id FROM found AS events{joins}"));
+        statement.push(&format!(", page AS (SELECT events.id FROM found AS events{joins}"));
         statement.push(&order_by(dialect, query));
         statement.page_with(query, ", (SELECT count(*) FROM found) AS total");
         statement
@@ -51,19 +48,34 @@ impl Statement {
         tail: &[(i64, i64)],
         ranks: (u64, u64),
     ) -> Self {
-        let mut statement = Self::new(dialect);
-        statement.push("WITH found AS MATERIALIZED (");
-        let columns = format!("{}{}", place_columns(dialect), columns_of_order(query));
-        statement.hits(&columns, found, places, tail);
+        let called = place_columns(dialect);
+        let mut statement = Self::with_found(dialect, called, query, found, places, tail);
         statement.push(
-            ") SELECT events.lane, events.place, (SELECT count(*) FROM found) AS total FROM found AS events",
+            " SELECT events.lane, events.place, (SELECT count(*) FROM found) AS total FROM found AS events",
         );
         statement.push(&joins_of_order(query));
         statement.ranks(query, ranks);
         statement
     }
 
-    /// The same among all rows, of which `total` match.
+    /// Begins with `found`: the matching rows among some places, and among all from the places of a tail on; how they are
+    /// called, and what the order needs of them.
+    fn with_found(
+        dialect: Dialect,
+        called: &str,
+        query: &AuditQuery,
+        found: &Resolved,
+        places: &[(i64, i64)],
+        tail: &[(i64, i64)],
+    ) -> Self {
+        let mut statement = Self::new(dialect);
+        statement.push("WITH found AS MATERIALIZED (");
+        statement.hits(&format!("{called}{}", columns_of_order(query)), found, places, tail);
+        statement.push(")");
+        statement
+    }
+
+    /// Lane and place of the rows that have some ranks in the query's order, among all rows, of which `total` match.
     pub(in super::super) fn ranking(
         dialect: Dialect,
         query: &AuditQuery,
