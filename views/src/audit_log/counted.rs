@@ -71,7 +71,9 @@ async fn counted(
     }
     let mut histogram = None;
     let total = if let Some(searched) = &mut searched {
-        let answer = if is_ranked {
+        let answer = if is_ranked && query.is_by_account() {
+            None
+        } else if is_ranked {
             ranking::among(tx, memory, question, query, &found, searched).await?
         } else {
             searched.page_and_total(tx, query, &found).await?
@@ -92,6 +94,12 @@ async fn counted(
         return Ok((Vec::new(), total));
     }
     if is_ranked {
+        if let Some(searched) = &searched
+            && let Some(events) =
+                ranking::of_accounts(tx, memory, question, query, &found, searched, total).await?
+        {
+            return Ok((events, total));
+        }
         return Ok((ranking::page(tx, memory, question, query, &found, total).await?, total));
     }
     let Some(mut found) = narrowed(tx, query, found).await? else { return Ok((Vec::new(), total)) };

@@ -11,8 +11,8 @@ use foldhash::quality::RandomState;
 
 use crate::Result;
 
-/// How many events of a customer and a partition happened in each part of a span of time; of all of them, or of one action
-/// or actor. A row for each number would be written and read several times as often.
+/// How many events of a customer, or of [`EVERYONE`], and a partition happened in each part of a span of time; of all of them,
+/// or of one action or actor. A row for each number would be written and read several times as often.
 pub const COUNTS: Table = Table {
     name: "counts",
     columns: &[
@@ -35,6 +35,10 @@ pub const COUNTS: Table = Table {
     is_changed: true,
     indexes: &[],
 };
+
+/// In place of a customer: all of them together, but for actors, who are of one customer each. Whoever sees everything need
+/// not add up every customer's counters.
+pub(super) const EVERYONE: i64 = 0;
 
 /// Parts of a span, at most.
 pub(super) const PARTS: usize = 8;
@@ -158,7 +162,9 @@ pub(super) async fn count(
         for (dimension, key) in [(Dimension::All, 0), (Dimension::Action, action)] {
             for part in dimension.spans().iter().skip(1) {
                 let number = hour.div_euclid(part.micros() / Span::Hour.micros());
-                add([customer, partition, key], dimension, (*part, number), n);
+                for customer in [EVERYONE, customer] {
+                    add([customer, partition, key], dimension, (*part, number), n);
+                }
             }
         }
     }

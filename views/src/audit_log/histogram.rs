@@ -3,13 +3,13 @@
 //! A range of time is cut into long spans that counters have, shorter ones at both ends, and what is left of the shortest
 //! there: only that is counted row by row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use annals_store::Transaction;
 use annals_store::sql::Row;
 use chrono::{DateTime, Utc};
 
-use super::counts::{Dimension, PARTS, Span};
+use super::counts::{Dimension, EVERYONE, PARTS, Span};
 use super::query::Direction;
 use super::resolve::Resolved;
 use super::statement::Statement;
@@ -49,15 +49,29 @@ pub(super) struct Location {
 /// A part of a question that counters answer.
 struct Part {
     dimension: Dimension,
-    pairs: Vec<Pair>,
+    /// Customers and keys whose counters are added up.
+    counters: Vec<Pair>,
     /// Its rows, without a range of time.
     rows: Resolved,
+}
+
+impl Part {
+    /// Reads the counters of everyone, where the part is of all customers.
+    fn count_everyone(&mut self) {
+        if self.dimension != Dimension::Actor {
+            let keys: BTreeSet<i64> = self.counters.iter().map(|(_, key)| *key).collect();
+            self.counters = keys.into_iter().map(|key| (EVERYONE, key)).collect();
+        }
+    }
 }
 
 impl Histogram {
     /// `None` when counters do not answer the question.
     pub(super) async fn of(tx: &mut Transaction, found: &Resolved) -> Result<Option<Self>, sqlx::Error> {
-        let Some(parts) = parts(found) else { return Ok(None) };
+        let Some(mut parts) = parts(found) else { return Ok(None) };
+        if found.all_of.len() > 1 && found.sees_all(tx).await? {
+            parts.iter_mut().for_each(Part::count_everyone);
+        }
         // Those that all parts are counted by.
         let shortest = parts.iter().map(|part| part.dimension.spans()).min_by_key(|spans| spans.len());
         let mut histogram = Self { spans: shortest.unwrap_or_default(), parts, pieces: Vec::new() };
@@ -106,7 +120,7 @@ impl Histogram {
         let spans: Vec<(Span, i64, i64)> = cuts.iter().filter_map(Cut::spans).collect();
         let rows: Vec<_> = spans.iter().map(rows_of).collect();
         for part in self.parts.iter().filter(|_| !spans.is_empty()) {
-            let statement = Statement::counters(dialect, &part.pairs, part.dimension, &rows);
+            let statement = Statement::counters(dialect, &part.counters, part.dimension, &rows);
             for row in statement.into_sql().fetch_all(&mut *tx).await? {
                 let cut = spans.get(usize::try_from(row.get::<i64>(0)?).unwrap_or(usize::MAX));
                 let Some((span, first, end)) = cut else { continue };
@@ -244,7 +258,7 @@ fn parts(found: &Resolved) -> Option<Vec<Part>> {
             actions: (dimension == Dimension::Action).then(Vec::new),
             ..found.clone()
         };
-        parts.push(Part { dimension, pairs: stretches.pairs, rows });
+        parts.push(Part { dimension, counters: stretches.pairs, rows });
     }
     Some(parts)
 }

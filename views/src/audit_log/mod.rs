@@ -4,6 +4,7 @@
 //! a few integers.
 
 mod actions;
+mod by_account;
 mod condition;
 mod counted;
 mod counts;
@@ -62,11 +63,14 @@ pub const CUSTOMERS: Table = Table {
     indexes: &[],
 };
 
-/// Who: an identity under the name that it was shown with. `…_key` is the name as filters compare it: without case.
+/// Who: an identity under the name that it was shown with, at one customer: a question about a name that every customer has
+/// is one about as many stretches, not about every name at every customer. `…_key` is the name as filters compare it:
+/// without case.
 pub const ACTORS: Table = Table {
     name: "actors",
     columns: &[
         Column::new("id", ColumnKind::RowId),
+        Column::new("customer", ColumnKind::DictionaryId),
         Column::new("kind", ColumnKind::SmallInteger),
         Column::new("actor", ColumnKind::Uuid),
         Column::new("account", ColumnKind::Text),
@@ -75,7 +79,7 @@ pub const ACTORS: Table = Table {
         Column::new("qualified_key", ColumnKind::Text),
     ],
     // The keys follow from the names.
-    unique: &["kind", "actor", "account", "qualified"],
+    unique: &["actor", "customer", "kind", "account", "qualified"],
     is_changed: false,
     indexes: &[
         Index { name: "actors_by_account", columns: &["account_key"] },
@@ -182,7 +186,7 @@ impl View for AuditLog {
     type Prepared = Prepared;
 
     const NAME: &'static str = "audit_log";
-    const VERSION: i64 = 7;
+    const VERSION: i64 = 8;
     const HAS_INDEX: bool = true;
     const DEDUP: Dedup = Dedup::RowKey;
 
@@ -246,14 +250,14 @@ impl Ids {
     async fn resolve(store: &dyn ViewStore, rows: &[AuditRow]) -> Result<Self> {
         let partition = |row: &AuditRow| (Arc::clone(&row.partition.topic), row.partition.number);
         let customers = Places::new(rows.iter().map(|row| row.customer), customer_key);
-        let actors = Places::new(rows.iter().map(|row| &row.actor), actor_key);
+        let customers = customers.with(store.resolve(&CUSTOMERS, &customers.keys).await?);
+        let actors = Places::new(customers.iter().copied().zip(rows.iter().map(|row| &row.actor)), actor_key);
         let actions = Places::new(rows.iter().map(|row| &row.action), action_key);
         let addresses = Places::new(rows.iter().filter_map(|row| row.address), address_key);
         let entities = Places::new(rows.iter().filter_map(|row| row.entity.as_deref()), entity_key);
         let partitions = Places::new(rows.iter().map(partition), partition_key);
         let found = store
             .resolve_all(&[
-                (&CUSTOMERS, &customers.keys),
                 (&ACTORS, &actors.keys),
                 (&ACTIONS, &actions.keys),
                 (&ADDRESSES, &addresses.keys),
@@ -262,12 +266,9 @@ impl Ids {
             ])
             .await?;
         let mut found = found.into_iter();
-        let mut next = |places: Places| {
-            let ids = found.next().unwrap_or_default();
-            places.order.into_iter().map(|place| ids[place]).collect::<Vec<_>>().into_iter()
-        };
+        let mut next = |places: Places| places.with(found.next().unwrap_or_default()).into_iter();
         Ok(Self {
-            customers: next(customers),
+            customers: customers.into_iter(),
             actors: next(actors),
             actions: next(actions),
             addresses: next(addresses),
@@ -330,6 +331,11 @@ impl Places {
         }
         Self { keys, order }
     }
+
+    /// The id of each value, of the ids of the keys.
+    fn with(&self, ids: Vec<i64>) -> Vec<i64> {
+        self.order.iter().map(|place| ids[*place]).collect()
+    }
 }
 
 fn customer_key(customer: Uuid) -> Key {
@@ -340,8 +346,9 @@ fn entity_key(entity: &str) -> Key {
     vec![entity.into(), account_key(entity).into()]
 }
 
-fn actor_key(actor: &Actor) -> Key {
+fn actor_key((customer, actor): (i64, &Actor)) -> Key {
     vec![
+        customer.into(),
         i64::from(actor.kind.number()).into(),
         actor.id.into(),
         actor.account.as_str().into(),

@@ -130,6 +130,11 @@ impl AuditQuery {
         }
     }
 
+    /// Whether accounts come before all else in the order.
+    pub(super) fn is_by_account(&self) -> bool {
+        matches!(self.order.first(), Some((SortKey::Account, _)))
+    }
+
     /// The direction of an order by nothing but time.
     pub(super) fn by_time(&self) -> Option<Direction> {
         match self.order.as_slice() {

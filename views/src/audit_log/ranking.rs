@@ -18,6 +18,9 @@ use super::text::{Positions, ends, in_order, since};
 /// Ranks that are remembered at least, and at most.
 const RANKS: std::ops::RangeInclusive<u64> = 2_000..=65_536;
 
+/// Rows of accounts that are not worth remembering, in those that a chunk may have to be tested.
+const FEW: usize = 32;
+
 /// Rows that may have come since before all rows are sorted anew.
 const MAX_NEW: u64 = 1_000;
 
@@ -113,8 +116,31 @@ pub(super) async fn among(
     let rows = Statement::ranking_of_places(dialect, query, found, &places, tail, ranks).into_sql();
     let rows = rows.fetch_all(&mut *tx).await?;
     let Some(total) = rows.first().map(|row| row.get("total")).transpose()? else { return Ok(None) };
-    let events = keep(tx, memory, question, query, found, &rows, total).await?;
+    let events = keep(tx, memory, question, query, found, &rows, (ranks.0, total)).await?;
     Ok(Some((events, total)))
+}
+
+/// The query's page in the order of accounts, where the index names all rows that match. `None` when another way is shorter.
+pub(super) async fn of_accounts(
+    tx: &mut Transaction,
+    memory: &Memory,
+    question: Key,
+    query: &AuditQuery,
+    found: &Resolved,
+    searched: &Searched,
+    total: u64,
+) -> Result<Option<Vec<AuditEvent>>, sqlx::Error> {
+    let Some(part) = searched.of_accounts(tx, query).await? else { return Ok(None) };
+    if part.places.len() <= memory.effort().few.saturating_mul(FEW) {
+        // As soon looked at again with every page.
+        let query = AuditQuery { offset: query.offset - part.first, ..query.clone() };
+        return Ok(Some(page_of(tx, &query, found, &part.places, &[]).await?.0));
+    }
+    let dialect = tx.connection().dialect();
+    let all = (0, part.places.len() as u64);
+    let rows = Statement::ranking_of_places(dialect, query, found, &part.places, &[], all).into_sql();
+    let rows = rows.fetch_all(&mut *tx).await?;
+    keep(tx, memory, question, query, found, &rows, (part.first, total)).await.map(Some)
 }
 
 /// The query's page, which begins before the end of the `total` rows that match.
@@ -127,12 +153,13 @@ pub(super) async fn page(
     total: u64,
 ) -> Result<Vec<AuditEvent>, sqlx::Error> {
     let dialect = tx.connection().dialect();
-    let rows = Statement::ranking(dialect, query, found, ranks(query), total).into_sql();
+    let ranks = ranks(query);
+    let rows = Statement::ranking(dialect, query, found, ranks, total).into_sql();
     let rows = rows.fetch_all(&mut *tx).await?;
-    keep(tx, memory, question, query, found, &rows, total).await
+    keep(tx, memory, question, query, found, &rows, (ranks.0, total)).await
 }
 
-/// Keeps the ranking that was found with a page, and fetches the page.
+/// Keeps the ranking that was found with a page, from its first rank on, among `total` rows; and fetches the page.
 async fn keep(
     tx: &mut Transaction,
     memory: &Memory,
@@ -140,12 +167,12 @@ async fn keep(
     query: &AuditQuery,
     found: &Resolved,
     rows: &[Row],
-    total: u64,
+    (first, total): (u64, u64),
 ) -> Result<Vec<AuditEvent>, sqlx::Error> {
     let ranking = Ranking {
         reached: ends(tx.connection()).await?,
         total,
-        first: ranks(query).0,
+        first,
         rows: rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, sqlx::Error>>()?,
     };
     let events = match ranking.part(query.offset, query.limit.into(), 0) {

@@ -1,11 +1,13 @@
 //! A question as dictionary ids: what leads an index, and what is left as a condition.
 
+use std::collections::HashSet;
+
 use annals_store::sql::sql;
 use annals_store::{Transaction, Value};
 use uuid::Uuid;
 
 use super::actions::Actions;
-use super::condition::{AuditField, Conditions, Piece};
+use super::condition::{AuditField, Conditions, Piece, any_of};
 use super::query::Scope;
 use super::stretches::Pair;
 use super::text::{Clues, Needle};
@@ -26,8 +28,8 @@ pub(super) struct Resolved {
     pub(super) own_of: Vec<i64>,
     /// Whether all is visible of every customer, as far as that was looked up: of questions that test rows.
     pub(super) sees_all: bool,
-    /// The caller's ids, when there is anything of which only the own is visible.
-    pub(super) callers: Vec<i64>,
+    /// The caller's ids at these.
+    pub(super) callers: Vec<Pair>,
     /// The time that is shown.
     pub(super) time: TimeRange,
     pub(super) actors: Option<Vec<i64>>,
@@ -35,7 +37,7 @@ pub(super) struct Resolved {
     pub(super) addresses: Option<Vec<i64>>,
     pub(super) entities: Option<Vec<i64>>,
     pub(super) event_ids: Option<Vec<Uuid>>,
-    /// Which customers and leading ids have any row together, of those of whom all is visible. `None`: not looked for.
+    /// Which customers and leading ids may have rows together, of those of whom all is visible. `None`: any of them.
     pub(super) pairs: Option<Vec<Pair>>,
     /// What is tested row by row.
     pub(super) condition: Option<Piece>,
@@ -91,7 +93,8 @@ impl Resolved {
         Ok(Some(resolved))
     }
 
-    async fn sees_all(&self, tx: &mut Transaction) -> Result<bool, sqlx::Error> {
+    /// Whether these are all customers of whom there is anything.
+    pub(super) async fn sees_all(&self, tx: &mut Transaction) -> Result<bool, sqlx::Error> {
         let mut customers = self.all_of.clone();
         customers.sort_unstable();
         customers.dedup();
@@ -143,14 +146,29 @@ impl Resolved {
         own_of.retain(|id| !self.all_of.contains(id));
         if !own_of.is_empty() {
             let (kind, id) = scope.caller;
-            self.callers = sql("SELECT id FROM actors WHERE kind = ? AND actor = ?")
-                .bind(i64::from(kind.number()))
-                .bind(id)
-                .fetch_scalars(&mut *tx)
-                .await?;
+            let is_caller =
+                Piece::with("actor = ? AND kind = ?", [id.into(), i64::from(kind.number()).into()]);
+            self.callers = actors(tx, &own_of, is_caller, None).await?;
         }
-        self.own_of = if self.callers.is_empty() { Vec::new() } else { own_of };
+        own_of.retain(|customer| self.callers.iter().any(|(of, _)| of == customer));
+        self.own_of = own_of;
         Ok(())
+    }
+
+    /// Takes a condition on who acted. `false` when more than can be listed fulfil it.
+    async fn lead_by_actors(&mut self, tx: &mut Transaction, piece: Piece) -> Result<bool, sqlx::Error> {
+        let customers = [self.all_of.as_slice(), &self.own_of].concat();
+        let found = actors(tx, &customers, piece, Some(MAX_LEADING_IDS + 1)).await?;
+        if found.len() > MAX_LEADING_IDS {
+            return Ok(false);
+        }
+        narrow(&mut self.actors, found.iter().map(|(_, id)| *id).collect());
+        let all_of: HashSet<&i64> = self.all_of.iter().collect();
+        narrow(
+            &mut self.pairs,
+            found.into_iter().filter(|(customer, _)| all_of.contains(customer)).collect(),
+        );
+        Ok(true)
     }
 
     /// Takes a condition that an index can answer. `false` when it is to be tested row by row.
@@ -174,14 +192,10 @@ impl Resolved {
             }
             (F::Account | F::AnyAccount, _) => {
                 let Some(piece) = conditions.account(*field, test) else { return Ok(false) };
-                let Some(ids) = listed(tx, "actors", piece).await? else { return Ok(false) };
-                narrow(&mut self.actors, ids);
+                return self.lead_by_actors(tx, piece).await;
             }
-            (F::Actor, Test::Ids(actors)) => {
-                narrow(
-                    &mut self.actors,
-                    lookup(tx, "SELECT id FROM actors WHERE actor IN", actors.clone()).await?,
-                );
+            (F::Actor, Test::Ids(actors)) if actors.len() <= MAX_LOOKUP => {
+                return self.lead_by_actors(tx, any_of("actor", actors.clone())).await;
             }
             (F::Address | F::Entity, _) if test.passes_text("") => return Ok(false),
             (F::Address, _) => {
@@ -200,11 +214,9 @@ impl Resolved {
     }
 
     /// The ids of the caller whose own events are asked for.
-    pub(super) fn own_ids(&self) -> impl Iterator<Item = i64> {
-        self.callers
-            .iter()
-            .filter(|id| self.actors.as_ref().is_none_or(|actors| actors.contains(id)))
-            .copied()
+    pub(super) fn own_pairs(&self) -> impl Iterator<Item = Pair> {
+        let is_asked = |(_, id): &&Pair| self.actors.as_ref().is_none_or(|actors| actors.contains(id));
+        self.callers.iter().filter(is_asked).copied()
     }
 
     /// Narrows the question as its page does.
@@ -246,6 +258,24 @@ fn narrow<T: PartialEq>(list: &mut Option<Vec<T>>, to: Vec<T>) {
         }
         None => to,
     });
+}
+
+/// Those who fulfil a condition, at some customers.
+async fn actors(
+    tx: &mut Transaction,
+    customers: &[i64],
+    piece: Piece,
+    most: Option<usize>,
+) -> Result<Vec<Pair>, sqlx::Error> {
+    let limit = most.map(|most| format!(" LIMIT {most}")).unwrap_or_default();
+    let rows =
+        sql(format!("SELECT customer, id FROM actors WHERE ({}) AND customer = ANY(?){limit}", piece.sql))
+            .bind_all(piece.values)
+            .bind(customers.to_vec())
+            .once()
+            .fetch_all(tx)
+            .await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
 
 /// The ids of a dictionary that fulfil a condition; `None` when they are too many to be listed.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use annals_store::Transaction;
 
+use super::by_account;
 use super::memory::{Key, Memory};
 use super::query::{AuditEvent, AuditQuery, read_event};
 use super::resolve::Resolved;
@@ -54,6 +55,20 @@ impl Searched {
     fn new(hits: Hits, effort: Effort, is_remembered: bool) -> Self {
         let (most, few) = (effort.candidates, effort.few.saturating_mul(4));
         Self { hits, most, few, is_settled: false, is_remembered }
+    }
+
+    /// The rows of the accounts that the query's page is about, and how many come before them, where it is in their order and
+    /// all rows are settled. `None` when another way is shorter.
+    pub(super) async fn of_accounts(
+        &self,
+        tx: &mut Transaction,
+        query: &AuditQuery,
+    ) -> Result<Option<by_account::Part>, sqlx::Error> {
+        if !self.is_settled {
+            return Ok(None);
+        }
+        let part = by_account::part(tx, query, &self.hits).await?;
+        Ok(part.filter(|part| part.places.len() <= self.most))
     }
 
     /// Rows that are looked at to rank those that match, and from which places on every row is. `None` when they are too many.
@@ -178,7 +193,7 @@ pub(super) async fn page_of(
     Ok((events, total))
 }
 
-/// Which of some rows match, and of those from the places of a tail on, each with its time.
+/// Which of some rows match, and of those from the places of a tail on.
 async fn matching(
     tx: &mut Transaction,
     found: &Resolved,
@@ -190,5 +205,5 @@ async fn matching(
     }
     let dialect = tx.connection().dialect();
     let rows = Statement::matching(dialect, found, places, tail).into_sql().fetch_all(tx).await?;
-    rows.iter().map(|row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))).collect()
+    rows.iter().map(text::Matching::read).collect()
 }

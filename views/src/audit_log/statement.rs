@@ -249,7 +249,8 @@ impl Statement {
                 self.push(" OR ");
                 self.ids("events.customer", &found.own_of);
                 self.push(" AND ");
-                self.ids("events.actor", &found.callers);
+                let callers: Vec<i64> = found.callers.iter().map(|(_, id)| *id).collect();
+                self.ids("events.actor", &callers);
             }
             self.push(")");
         }

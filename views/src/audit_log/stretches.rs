@@ -37,6 +37,7 @@ impl Stretches {
             _ => "events_by_time",
         };
         let pairs = match &found.pairs {
+            Some(pairs) if pairs.len() > MAX_STRETCHES => return None,
             Some(pairs) => pairs.clone(),
             None => product(&found.all_of, ids.unwrap_or(&[0]))?,
         };
@@ -44,8 +45,7 @@ impl Stretches {
             all.push(Self { index, leader, pairs });
         }
         // Own events lead by the caller; an actor filter beside it leaves some of the caller's ids.
-        let own: Vec<i64> = found.own_ids().collect();
-        let pairs = product(&found.own_of, &own)?;
+        let pairs: Vec<Pair> = if found.own_of.is_empty() { Vec::new() } else { found.own_pairs().collect() };
         if !pairs.is_empty() || all.is_empty() {
             let pairs = if pairs.is_empty() { vec![(-1, -1)] } else { pairs };
             all.push(Self { index: "events_by_actor", leader: Some("actor"), pairs });
@@ -65,12 +65,12 @@ pub(super) fn leader(found: &Resolved) -> Option<(&'static str, &[i64])> {
     found.filters().filter(|(column, _)| *column != "entity").find_map(|(column, ids)| Some((column, ids?)))
 }
 
-/// Finds out which pairs of customer and leading id have any row. Most have none: an actor belongs to one customer. One
-/// look into the index for each costs far less than what would be done with each. Does nothing when there is nothing to
-/// save, or too much to look at.
+/// Finds out which pairs of customer and leading id have any row, unless they are known: an actor has one customer. One look
+/// into the index for each costs far less than what would be done with each. Does nothing when there is nothing to save,
+/// or too much to look at.
 pub(super) async fn find_pairs(tx: &mut Transaction, found: &mut Resolved) -> Result<(), sqlx::Error> {
     let Some((column, ids)) = leader(found) else { return Ok(()) };
-    if found.all_of.len() < 2 {
+    if found.all_of.len() < 2 || found.pairs.is_some() {
         return Ok(());
     }
     let Some(pairs) = product(&found.all_of, ids) else { return Ok(()) };

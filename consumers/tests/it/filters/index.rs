@@ -51,10 +51,18 @@ async fn every_order_of_what_the_index_finds_is_that_of_all_rows(store: Store) {
             };
             // No candidate is few enough for the second: the rows are looked through.
             let without = Memory::with_effort(Effort { candidates: 0, ..Effort::default() });
+            // Whatever is sorted is remembered.
+            let remembers = Memory::with_effort(Effort { few: 0, ..Effort::default() });
             let found = counted_page(&view.reader(), &Memory::default(), &query).await.unwrap();
             let looked = counted_page(&view.reader(), &without, &query).await.unwrap();
             assert!(found.total > 100, "{}", found.total);
             assert_eq!(found, looked, "{key:?} {direction:?}");
+            for offset in [3, 40, 3] {
+                let query = AuditQuery { offset, ..query.clone() };
+                let found = counted_page(&view.reader(), &Memory::default(), &query).await.unwrap();
+                let again = counted_page(&view.reader(), &remembers, &query).await.unwrap();
+                assert_eq!(found, again, "{key:?} {direction:?} {offset}");
+            }
         }
     }
 }

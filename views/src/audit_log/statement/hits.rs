@@ -123,7 +123,7 @@ impl Statement {
         self.bind(first.cast_signed());
     }
 
-    /// Time, lane and place of those that match: among rows that are called so by the text index, and among all from the
+    /// Time, lane, place and actor of those that match: among rows that are called so by the text index, and among all from the
     /// places of a tail on.
     pub(in super::super) fn matching(
         dialect: Dialect,
@@ -132,7 +132,7 @@ impl Statement {
         tail: &[(i64, i64)],
     ) -> Self {
         let mut statement = Self::new(dialect);
-        let columns = format!("events.at, {}", place_columns(dialect));
+        let columns = format!("events.at, {}, events.actor", place_columns(dialect));
         statement.hits(&columns, found, places, tail);
         statement
     }

@@ -11,6 +11,7 @@ use annals_store::sql::{On, sql};
 use annals_store::{OnConflict, Place, Rows, ViewStore, ViewTransaction, crash};
 
 use super::super::AuditLog;
+use super::actors::Actors;
 use super::places::{self, IndexedRow, Positions, Runs};
 use super::postings::encode;
 use super::terms::Terms;
@@ -96,6 +97,7 @@ pub(super) struct Chunk {
     pub(super) number: i64,
     pub(super) runs: Runs,
     pub(super) times: Times,
+    pub(super) actors: Actors,
     reached: Positions,
     pub(super) postings: Postings,
     pub(super) terms: Terms,
@@ -181,6 +183,7 @@ impl Chunk {
             let number = if self.text < MAX_TEXT { self.runs.add(row.lane, row.place) } else { None };
             let Some(number) = number else { return (numbered, Some(row.place)) };
             self.times.add(number, row.at);
+            self.actors.add(number, row.actor);
             self.text += row.text.len();
             self.rows += 1;
             numbered.push((number, row));
@@ -203,6 +206,7 @@ impl Chunk {
             places::positions_to_bytes(&self.reached).into(),
             terms.into_bytes().into(),
             self.times.to_bytes().into(),
+            self.actors.to_bytes().into(),
         ]);
         if tx.write(&TEXT_CHUNKS, &row, OnConflict::Keep).await? == 0 {
             return Ok(false);
@@ -254,6 +258,7 @@ mod tests {
             text: "x".repeat(bytes),
             at: DateTime::UNIX_EPOCH,
             customer: 1,
+            actor: 1,
             action: 1,
             entity: None,
         };

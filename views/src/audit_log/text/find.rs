@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 
 use annals_store::Transaction;
 use annals_store::sql::{Row, sql};
-use chrono::{DateTime, Utc};
 
 use super::CHUNK_ROWS;
 use super::needle::{Clues, Needle};
@@ -16,7 +15,7 @@ use super::times::{self, Stored};
 use crate::filter::TimeRange;
 
 /// Chunks whose entries are in memory at once.
-const CHUNKS_AT_ONCE: usize = 32;
+pub(super) const CHUNKS_AT_ONCE: usize = 32;
 
 /// Rows that may have come since hits were settled before the index is asked again.
 const MAX_NEW: u64 = 5_000;
@@ -40,15 +39,29 @@ impl Default for Effort {
     }
 }
 
-/// Time, lane and place of a row that matches.
-pub(in super::super) type Matching = (DateTime<Utc>, (i64, i64));
+/// A row that was found to match.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Matching {
+    pub(super) minute: i64,
+    /// Lane and place.
+    pub(super) place: (i64, i64),
+    pub(super) actor: i64,
+}
+
+impl Matching {
+    /// Of a row's time, lane, place and actor.
+    pub(in super::super) fn read(row: &Row) -> Result<Self, sqlx::Error> {
+        let minute = times::minute(row.get(0)?);
+        Ok(Self { minute, place: (row.get(1)?, row.get(2)?), actor: row.get(3)? })
+    }
+}
 
 /// Rows that may match. No other row does.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Hits {
     pub(super) chunks: Vec<InChunk>,
-    /// Rows of which it was found out that they match: their minute, lane and place.
-    pub(super) tested: Vec<(i64, (i64, i64))>,
+    /// Rows of which it was found out that they match.
+    pub(super) tested: Vec<Matching>,
     /// The tail: every row from these places on.
     tail: Positions,
     /// Where the rows of the view end.
@@ -58,8 +71,8 @@ pub(in super::super) struct Hits {
 /// The hits of a chunk.
 #[derive(Clone, Debug)]
 pub(super) struct InChunk {
-    number: i64,
-    runs: Runs,
+    pub(super) number: i64,
+    pub(super) runs: Runs,
     /// Between which minutes the chunk's rows are.
     pub(super) minutes: RangeInclusive<i64>,
     pub(super) rows: Bits,
@@ -286,8 +299,7 @@ impl Hits {
         &self.tail
     }
 
-    /// Takes what was found out of the rows that were [`untested`](Self::untested): which of them match, each with its time,
-    /// lane and place. From now on there are no others, beside those that were settled before.
+    /// Takes what was found out of the rows that were [`untested`](Self::untested): which of them match. From now on there are no others, beside those that were settled before.
     pub(in super::super) fn settle(&mut self, matching: Vec<Matching>) {
         for chunk in &mut self.chunks {
             chunk.rows = chunk.certain.clone();
@@ -297,7 +309,7 @@ impl Hits {
 
     /// The same of the tail alone.
     pub(in super::super) fn settle_tail(&mut self, matching: Vec<Matching>) {
-        self.tested.extend(matching.into_iter().map(|(at, place)| (times::minute(at), place)));
+        self.tested.extend(matching);
         self.tail = Positions::new();
     }
 
@@ -313,7 +325,7 @@ impl Hits {
 
     /// All of them, without the tail, by lane and place.
     pub(in super::super) fn places(&self) -> Vec<(i64, i64)> {
-        let tested = self.tested.iter().map(|(_, place)| *place);
+        let tested = self.tested.iter().map(|row| row.place);
         in_order(self.chunks.iter().flat_map(|chunk| chunk.places(&chunk.rows)).chain(tested).collect())
     }
 }

@@ -6,11 +6,12 @@ use annals_store::ViewTransaction;
 use annals_store::sql::sql;
 
 use super::CHUNK_ROWS;
-use super::fill::{Chunk, Postings};
+use super::actors::Actors;
+use super::fill::Chunk;
 use super::find::damaged;
 use super::places::Runs;
 use super::postings::decode;
-use super::terms::{self, Terms};
+use super::terms;
 use super::times::Times;
 use super::trigrams::term_key;
 
@@ -31,6 +32,7 @@ pub(super) struct Earlier {
     number: i64,
     runs: Runs,
     times: Times,
+    actors: Actors,
     /// Its list of terms.
     terms: String,
     /// The rows of terms, too.
@@ -59,6 +61,7 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
             number,
             runs,
             times: <_>::default(),
+            actors: <_>::default(),
             terms: <_>::default(),
             postings: <_>::default(),
         });
@@ -74,12 +77,13 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
     }
     earlier.reverse();
     for chunk in &mut earlier {
-        let row = sql("SELECT times, terms FROM text_chunks WHERE number = ?")
+        let row = sql("SELECT times, terms, actors FROM text_chunks WHERE number = ?")
             .bind(chunk.number)
             .fetch_one(tx.connection())
             .await?;
         chunk.times = Times::from_bytes(&row.get::<Vec<u8>>(0)?).ok_or_else(damaged)?;
         chunk.terms = String::from_utf8(row.get(1)?).map_err(|_| damaged())?;
+        chunk.actors = Actors::from_bytes(&row.get::<Vec<u8>>(2)?).ok_or_else(damaged)?;
         let rows = sql("SELECT trigram, places FROM text_postings WHERE chunk = ?")
             .bind(chunk.number)
             .fetch_all(tx.connection())
@@ -104,18 +108,19 @@ impl Chunk {
             return Vec::new();
         }
         let Some(merged) = self.merged(&earlier) else { return Vec::new() };
-        (self.runs, self.times, self.postings, self.terms) = merged;
+        let Self { runs, times, actors, postings, terms, .. } = merged;
+        (self.runs, self.times, self.actors, self.postings, self.terms) =
+            (runs, times, actors, postings, terms);
         earlier.into_iter().map(|chunk| chunk.number).collect()
     }
 
-    fn merged(&self, earlier: &[Earlier]) -> Option<(Runs, Times, Postings, Terms)> {
-        let mut runs = Runs::default();
-        let mut times = Times::default();
-        let mut postings = Postings::default();
-        let mut terms = Terms::default();
+    fn merged(&self, earlier: &[Earlier]) -> Option<Self> {
+        let mut merged = Self::default();
+        let Self { runs, times, actors, postings, terms, .. } = &mut merged;
         for chunk in earlier {
-            let numbers = renumbered(&chunk.runs, &mut runs)?;
+            let numbers = renumbered(&chunk.runs, runs)?;
             times.take_over(&numbers, &chunk.times);
+            actors.take_over(&numbers, &chunk.actors);
             let names: HashMap<i64, &str> =
                 terms::listed(&chunk.terms).map(|term| (term_key(term), term)).collect();
             for (key, places) in &chunk.postings {
@@ -126,14 +131,15 @@ impl Chunk {
                 into.extend(decode(places)?.iter().filter_map(|number| numbers.get(number)));
             }
         }
-        let numbers = renumbered(&self.runs, &mut runs)?;
+        let numbers = renumbered(&self.runs, runs)?;
         times.take_over(&numbers, &self.times);
+        actors.take_over(&numbers, &self.actors);
         for (trigram, places) in &self.postings {
             let places = places.iter().filter_map(|number| numbers.get(usize::from(*number)));
             postings.entry(*trigram).or_default().extend(places);
         }
         terms.take_over(&numbers, &self.terms);
-        Some((runs, times, postings, terms))
+        Some(merged)
     }
 }
 
@@ -170,6 +176,7 @@ mod tests {
         let mut chunk = Chunk::default();
         for (lane, place, keys) in rows {
             let number = chunk.runs.add(*lane, *place).unwrap();
+            chunk.actors.add(number, 100 * lane + place);
             for key in keys {
                 let rows = chunk.postings.entry(*key).or_default();
                 if rows.last() != Some(&number) {
@@ -187,10 +194,10 @@ mod tests {
 
     /// The chunk as it is stored, and the terms that it has in its list.
     fn stored(number: i64, rows: &[(i64, i64, Vec<i64>)]) -> Earlier {
-        let Chunk { runs, postings, terms, .. } = chunk(rows);
+        let Chunk { runs, actors, postings, terms, .. } = chunk(rows);
         let (terms, entries) = terms.into_list(runs.len());
         let postings = postings.into_iter().chain(entries).map(|(key, rows)| (key, encode(&rows))).collect();
-        Earlier { number, runs, times: <_>::default(), terms, postings }
+        Earlier { number, runs, times: <_>::default(), actors, terms, postings }
     }
 
     fn rows_of(chunk: &Chunk, key: i64) -> Vec<(i64, i64)> {
@@ -216,6 +223,11 @@ mod tests {
             let mut merged = chunk(last);
             let taken = merged.take_in((0..).zip(before).map(|(number, rows)| stored(number, rows)).collect());
             prop_assert_eq!(taken.len(), before.len());
+            let numbered: HashMap<(i64, i64), usize> = merged.runs.places(0..merged.runs.len()).zip(0..).collect();
+            for (lane, place, _) in chunks.iter().flatten() {
+                let number = numbered[&(*lane, *place)];
+                prop_assert_eq!(merged.actors.of(number), Some(100 * lane + place));
+            }
             for key in 0..20 {
                 let all: Vec<(i64, i64)> = made.iter().flat_map(|chunk| rows_of(chunk, key)).collect();
                 prop_assert_eq!(rows_of(&merged, key), all);
@@ -246,6 +258,7 @@ mod tests {
             number: 7,
             runs: one.runs.clone(),
             times: <_>::default(),
+            actors: <_>::default(),
             terms: <_>::default(),
             postings: Vec::new(),
         };

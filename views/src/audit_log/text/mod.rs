@@ -11,9 +11,10 @@
 //! Small chunks, as they come while the view is near the end of the log, are merged into the one that fills them up.
 //!
 //! Reading order: [`trigrams`] (keys), [`terms`] (what makes it sure), [`postings`] (rows of a key in a chunk), [`places`]
-//! (what a row is called), [`times`] (when the rows are), [`fill`] and [`merge`] (feeding), [`needle`] (what a filter must
+//! (what a row is called), [`times`] (when the rows are), [`actors`] (who acted), [`fill`] and [`merge`] (feeding), [`needle`] (what a filter must
 //! contain), [`find`] (hits), [`walk`] (hits in the order of time).
 
+mod actors;
 mod fill;
 mod find;
 mod merge;
@@ -38,7 +39,7 @@ pub(super) use walk::Walk;
 const CHUNK_ROWS: usize = 1 << 16;
 
 /// The chunks in order: the rows that they name and between which times these are, the position that the index had reached
-/// with each, and the list of its terms.
+/// with each, the list of its terms, and when and by whom each row is.
 pub const TEXT_CHUNKS: Table = Table {
     name: "text_chunks",
     columns: &[
@@ -50,6 +51,7 @@ pub const TEXT_CHUNKS: Table = Table {
         // Behind all others, which are often read without them.
         Column::new("terms", ColumnKind::Bytes),
         Column::new("times", ColumnKind::Bytes),
+        Column::new("actors", ColumnKind::Bytes),
     ],
     unique: &["number"],
     is_changed: false,

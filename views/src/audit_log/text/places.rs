@@ -58,6 +58,7 @@ pub(super) struct IndexedRow {
     pub(super) text: String,
     pub(super) at: DateTime<Utc>,
     pub(super) customer: i64,
+    pub(super) actor: i64,
     pub(super) action: i64,
     pub(super) entity: Option<i64>,
 }
@@ -70,8 +71,9 @@ impl IndexedRow {
             text: row.get(1)?,
             at: row.get(2)?,
             customer: row.get(3)?,
-            action: row.get(4)?,
-            entity: row.get(5)?,
+            actor: row.get(4)?,
+            action: row.get(5)?,
+            entity: row.get(6)?,
         })
     }
 }
@@ -80,11 +82,11 @@ impl IndexedRow {
 pub(super) fn rows(dialect: Dialect, lane: i64, from: i64, end: i64, limit: u32) -> Sql {
     let statement = match dialect {
         Dialect::Sqlite => {
-            sql("SELECT id, search, at, customer, action, entity FROM events
+            sql("SELECT id, search, at, customer, actor, action, entity FROM events
              WHERE id >= ? AND id < ? ORDER BY id LIMIT ?")
         }
         Dialect::Postgres => {
-            sql("SELECT \"offset\", search, at, customer, action, entity FROM events WHERE partition = ? AND \"offset\" >= ?
+            sql("SELECT \"offset\", search, at, customer, actor, action, entity FROM events WHERE partition = ? AND \"offset\" >= ?
              AND \"offset\" < ? ORDER BY partition, \"offset\" LIMIT ?")
             .bind(lane)
         }

@@ -56,8 +56,8 @@ impl Walk {
             }
         });
         let mut minutes = BTreeMap::new();
-        for (minute, _) in &hits.tested {
-            *minutes.entry(*minute).or_default() += 1;
+        for row in &hits.tested {
+            *minutes.entry(row.minute).or_default() += 1;
         }
         let known = hits.tested.len() as u64;
         Self { hits, direction, waiting, ahead: i64::MIN..=i64::MAX, minutes, known, shift: 0 }
@@ -105,8 +105,8 @@ impl Walk {
                 places.extend(chunk.places(&rows));
             }
         }
-        let tested = self.hits.tested.iter().filter(|(minute, _)| range.contains(minute));
-        places.extend(tested.map(|(_, place)| *place));
+        let tested = self.hits.tested.iter().filter(|row| range.contains(&row.minute));
+        places.extend(tested.map(|row| row.place));
         Ok(Step::Stage(Stage { passed, places: in_order(places) }))
     }
 
@@ -177,7 +177,7 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::find::InChunk;
+    use super::super::find::{InChunk, Matching};
     use super::super::times::Times;
     use super::*;
     use chrono::DateTime;
@@ -221,7 +221,7 @@ mod tests {
             let direction = if is_ascending { Direction::Ascending } else { Direction::Descending };
             let (mut hits, mut minutes) = hits(&chunks);
             for (place, minute) in (0..).zip(tested) {
-                hits.tested.push((minute, (99, place)));
+                hits.tested.push(Matching { minute, place: (99, place), actor: 0 });
                 minutes.insert((99, place), minute);
             }
             let mut walk = Walk::new(hits, direction);
