@@ -71,7 +71,7 @@ async fn counted(
     }
     let mut histogram = None;
     let total = if let Some(searched) = &mut searched {
-        let answer = if is_ranked && query.is_by_account() {
+        let answer = if is_ranked && query.is_by_account() && searched.gains_by_actors(memory.effort()) {
             None
         } else if is_ranked {
             ranking::among(tx, memory, question, query, &found, searched).await?

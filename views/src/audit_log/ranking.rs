@@ -18,9 +18,6 @@ use super::text::{Positions, ends, in_order, since};
 /// Ranks that are remembered at least, and at most.
 const RANKS: std::ops::RangeInclusive<u64> = 2_000..=65_536;
 
-/// Rows of accounts that are not worth remembering, in those that a chunk may have to be tested.
-const FEW: usize = 32;
-
 /// Rows that may have come since before all rows are sorted anew.
 const MAX_NEW: u64 = 1_000;
 
@@ -131,7 +128,7 @@ pub(super) async fn of_accounts(
     total: u64,
 ) -> Result<Option<Vec<AuditEvent>>, sqlx::Error> {
     let Some(part) = searched.of_accounts(tx, query).await? else { return Ok(None) };
-    if part.places.len() <= memory.effort().few.saturating_mul(FEW) {
+    if part.places.len() <= memory.effort().of_accounts() {
         // As soon looked at again with every page.
         let query = AuditQuery { offset: query.offset - part.first, ..query.clone() };
         return Ok(Some(page_of(tx, &query, found, &part.places, &[]).await?.0));

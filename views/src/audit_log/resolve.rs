@@ -215,7 +215,9 @@ impl Resolved {
 
     /// The ids of the caller whose own events are asked for.
     pub(super) fn own_pairs(&self) -> impl Iterator<Item = Pair> {
-        let is_asked = |(_, id): &&Pair| self.actors.as_ref().is_none_or(|actors| actors.contains(id));
+        let is_asked = |(customer, id): &&Pair| {
+            self.own_of.contains(customer) && self.actors.as_ref().is_none_or(|actors| actors.contains(id))
+        };
         self.callers.iter().filter(is_asked).copied()
     }
 

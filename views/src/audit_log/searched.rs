@@ -57,6 +57,11 @@ impl Searched {
         Self { hits, most, few, is_settled: false, is_remembered }
     }
 
+    /// Whether so many rows are named that it is worth to find out who acted in them.
+    pub(super) fn gains_by_actors(&self, effort: Effort) -> bool {
+        self.hits.count() > effort.of_accounts()
+    }
+
     /// The rows of the accounts that the query's page is about, and how many come before them, where it is in their order and
     /// all rows are settled. `None` when another way is shorter.
     pub(super) async fn of_accounts(

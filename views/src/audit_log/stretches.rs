@@ -37,21 +37,25 @@ impl Stretches {
             _ => "events_by_time",
         };
         let pairs = match &found.pairs {
-            Some(pairs) if pairs.len() > MAX_STRETCHES => return None,
-            Some(pairs) => pairs.clone(),
+            Some(pairs) => few(pairs)?,
             None => product(&found.all_of, ids.unwrap_or(&[0]))?,
         };
         if !pairs.is_empty() {
             all.push(Self { index, leader, pairs });
         }
         // Own events lead by the caller; an actor filter beside it leaves some of the caller's ids.
-        let pairs: Vec<Pair> = if found.own_of.is_empty() { Vec::new() } else { found.own_pairs().collect() };
+        let pairs = few(&found.own_pairs().collect::<Vec<_>>())?;
         if !pairs.is_empty() || all.is_empty() {
             let pairs = if pairs.is_empty() { vec![(-1, -1)] } else { pairs };
             all.push(Self { index: "events_by_actor", leader: Some("actor"), pairs });
         }
         Some(all)
     }
+}
+
+/// `None` when there are too many.
+fn few(pairs: &[Pair]) -> Option<Vec<Pair>> {
+    (pairs.len() <= MAX_STRETCHES).then(|| pairs.to_vec())
 }
 
 /// `None` when there would be too many.

@@ -14,7 +14,7 @@ use super::super::AuditLog;
 use super::actors::Actors;
 use super::places::{self, IndexedRow, Positions, Runs};
 use super::postings::encode;
-use super::terms::Terms;
+use super::terms::{self, Terms};
 use super::times::Times;
 use super::trigrams::{Facet, facet, trigrams};
 use super::{TEXT_CHUNKS, TEXT_POSTINGS, merge};
@@ -204,7 +204,6 @@ impl Chunk {
             first_minute.into(),
             last_minute.into(),
             places::positions_to_bytes(&self.reached).into(),
-            terms.into_bytes().into(),
             self.times.to_bytes().into(),
             self.actors.to_bytes().into(),
         ]);
@@ -222,12 +221,14 @@ impl Chunk {
             let removed = merge::remove(tx, replaced).await;
             removed.during(Place::new(AuditLog::NAME), FEEDING)?;
         }
-        let mut postings: Vec<(i64, Vec<u16>)> = self.postings.into_iter().chain(rows_of_terms).collect();
+        let lists = terms::by_kind(&terms).map(|(key, list)| (key, list.into_bytes()));
+        let postings = self.postings.into_iter().chain(rows_of_terms).map(|(key, rows)| (key, encode(&rows)));
+        let mut entries: Vec<(i64, Vec<u8>)> = postings.chain(lists).collect();
         // In the order of the key, whose pages are then written one after the other.
-        postings.sort_unstable_by_key(|(trigram, _)| *trigram);
+        entries.sort_unstable_by_key(|(key, _)| *key);
         let mut rows = Rows::new(&TEXT_POSTINGS);
-        for (trigram, places) in postings {
-            rows.push([self.number.into(), trigram.into(), encode(&places).into()]);
+        for (key, entry) in entries {
+            rows.push([self.number.into(), key.into(), entry.into()]);
         }
         tx.write(&TEXT_POSTINGS, &rows, OnConflict::Keep).await?;
         Ok(true)

@@ -10,12 +10,15 @@ use super::CHUNK_ROWS;
 use super::needle::{Clues, Needle};
 use super::places::{self, Positions, Runs};
 use super::postings::{Bits, decode};
-use super::terms::Wanted;
+use super::terms::{self, Wanted};
 use super::times::{self, Stored};
 use crate::filter::TimeRange;
 
 /// Chunks whose entries are in memory at once.
 pub(super) const CHUNKS_AT_ONCE: usize = 32;
+
+/// Keys that are looked for first, of those of a text: the rarest ones mostly say enough.
+const RAREST: usize = 5;
 
 /// Rows that may have come since hits were settled before the index is asked again.
 const MAX_NEW: u64 = 5_000;
@@ -29,13 +32,21 @@ pub struct Effort {
     /// Rows that are looked at one by one. Where it is more, the indexes by time find a page sooner. None: the text index is
     /// not asked.
     pub candidates: usize,
-    /// Candidates of a chunk up to which they are as soon tested as more is learnt of them.
+    /// Candidates of a chunk up to which they are as soon tested as more is learnt of them: some thousand bytes are read for
+    /// that.
     pub few: usize,
+}
+
+impl Effort {
+    /// Rows that are as soon sorted as it is found out who acted in them, and again with every page as remembered.
+    pub(in super::super) fn of_accounts(self) -> usize {
+        self.few.saturating_mul(80)
+    }
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { candidates: 20_000, few: 64 }
+        Self { candidates: 20_000, few: 24 }
     }
 }
 
@@ -106,12 +117,10 @@ pub(in super::super) async fn find(
             in_range.push(row);
         }
     }
-    let mut found = Vec::new();
+    let (mut found, mut rare) = (Vec::new(), None);
     let (mut all, mut to_test) = (0, 0);
     for (batch, chunks) in in_range.chunks(CHUNKS_AT_ONCE).enumerate() {
-        let mut hits = candidates(tx, &clues.needle, chunks).await?;
-        learn(tx, clues, effort.few, &mut hits).await?;
-        for mut chunk in hits {
+        for mut chunk in candidates(tx, clues, effort.few, chunks, &mut rare).await? {
             chunk.leave(tx, &minutes, effort.few).await?;
             let rows = chunk.rows.count();
             all += rows;
@@ -128,17 +137,28 @@ pub(in super::super) async fn find(
     Ok(Some(Hits { chunks: found, tested: Vec::new(), tail, reached: ends }))
 }
 
-/// What the needle finds in some chunks; those without any are left out.
+/// What the index finds in some chunks; those without any are left out. The rarest keys are looked for, which `rare` has once
+/// a chunk has shown them; where many rows may match, the terms are, and where these say too little, all other keys.
 async fn candidates(
     tx: &mut Transaction,
-    needle: &Needle,
+    clues: &Clues,
+    few: usize,
     chunks: &[Row],
+    rare: &mut Option<HashSet<i64>>,
 ) -> Result<Vec<InChunk>, sqlx::Error> {
     let numbers = chunks.iter().map(|row| row.get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
-    let entries = Entries::read(tx, numbers.clone(), needle.keys().into_iter().collect()).await?;
+    // Rows of other customers and actions would be certain where these were not asked for.
+    let among: HashSet<i64> = clues.among.iter().flatten().copied().collect();
+    let keys: HashSet<i64> = clues.needle.keys().into_iter().collect();
+    if let (None, Some(first)) = (&rare, numbers.first()) {
+        let entries = Entries::read(tx, vec![*first], keys.clone()).await?;
+        *rare = Some(entries.rarest(*first)?);
+    }
+    let first = rare.iter().flatten().chain(&among).copied().collect();
+    let mut entries = Entries::read(tx, numbers.clone(), first).await?;
     let mut found = Vec::new();
     for (row, number) in chunks.iter().zip(numbers) {
-        let Some(rows) = entries.of(number, needle)? else { continue };
+        let Some(rows) = entries.rows(number, clues)? else { continue };
         found.push(InChunk {
             number,
             runs: Runs::from_bytes(&row.get::<Vec<u8>>(1)?).ok_or_else(damaged)?,
@@ -148,11 +168,21 @@ async fn candidates(
             times: None,
         });
     }
+    learn(tx, clues, few, &mut found).await?;
+    let open: Vec<&mut InChunk> = found.iter_mut().filter(|chunk| chunk.is_open(few)).collect();
+    let others: HashSet<i64> = keys.difference(&entries.keys).copied().collect();
+    if !open.is_empty() && !others.is_empty() {
+        entries.add(Entries::read(tx, open.iter().map(|chunk| chunk.number).collect(), others).await?);
+        for chunk in open {
+            chunk.rows = entries.rows(chunk.number, clues)?.unwrap_or_else(Bits::none);
+            chunk.certain.and(&chunk.rows);
+        }
+    }
+    found.retain(|chunk| !chunk.rows.is_empty());
     Ok(found)
 }
 
-/// Learns more of those chunks that have many candidates: which of them are of the customers and actions that are asked
-/// for, and which have the terms for certain.
+/// Learns more of those chunks that have many candidates: which of them have the terms for certain.
 async fn learn(
     tx: &mut Transaction,
     clues: &Clues,
@@ -160,28 +190,26 @@ async fn learn(
     found: &mut [InChunk],
 ) -> Result<(), sqlx::Error> {
     let terms = if clues.is_all { clues.needle.terms() } else { Vec::new() };
-    if terms.is_empty() && clues.among.is_empty() {
+    // A term has more rows.
+    let may_have = |chunk: &&mut InChunk| chunk.rows.count() >= terms::least_rows(chunk.runs.len());
+    let chunks: Vec<&mut InChunk> =
+        found.iter_mut().filter(|chunk| chunk.is_open(few)).filter(may_have).collect();
+    if terms.is_empty() || chunks.is_empty() {
         return Ok(());
     }
-    let many: Vec<&mut InChunk> = found.iter_mut().filter(|chunk| chunk.rows.count() > few).collect();
-    let numbers: Vec<i64> = many.iter().map(|chunk| chunk.number).collect();
-    if numbers.is_empty() {
-        return Ok(());
-    }
-    let lists = if terms.is_empty() { HashMap::new() } else { lists(tx, numbers.clone()).await? };
-    let in_list = |(number, list): (&i64, &String)| {
-        terms.iter().map(|wanted| ((*number, *wanted), wanted.keys(list))).collect::<Vec<_>>()
-    };
-    let of_terms: KeysOfTerms<'_> = lists.iter().flat_map(in_list).collect();
-    let keys: HashSet<i64> = clues.among.iter().chain(of_terms.values()).flatten().copied().collect();
-    let entries = Entries::read(tx, numbers, keys.into_iter().collect()).await?;
-    for chunk in many {
-        for keys in &clues.among {
-            chunk.rows.and(&entries.any(chunk.number, keys)?);
+    let numbers: Vec<i64> = chunks.iter().map(|chunk| chunk.number).collect();
+    let lists =
+        Entries::read(tx, numbers.clone(), terms.iter().map(|term| term.list_key()).collect()).await?;
+    let mut of_terms: KeysOfTerms<'_> = HashMap::new();
+    for number in &numbers {
+        for wanted in &terms {
+            let list = lists.list(*number, wanted.list_key())?;
+            of_terms.insert((*number, wanted), wanted.keys(list));
         }
-        if clues.is_all
-            && let Some(mut certain) = entries.certain(chunk.number, &clues.needle, &of_terms)?
-        {
+    }
+    let entries = Entries::read(tx, numbers, of_terms.values().flatten().copied().collect()).await?;
+    for chunk in chunks {
+        if let Some(mut certain) = entries.certain(chunk.number, &clues.needle, &of_terms)? {
             certain.and(&chunk.rows);
             chunk.certain = certain;
         }
@@ -192,17 +220,12 @@ async fn learn(
 /// The keys of those terms of a chunk that contain what is wanted.
 type KeysOfTerms<'w> = HashMap<(i64, &'w Wanted), Vec<i64>>;
 
-/// The lists of terms of some chunks.
-async fn lists(tx: &mut Transaction, numbers: Vec<i64>) -> Result<HashMap<i64, String>, sqlx::Error> {
-    let rows = sql("SELECT number, terms FROM text_chunks WHERE number = ANY(?)")
-        .bind(numbers)
-        .fetch_all(tx)
-        .await?;
-    let list = |row: &Row| Ok((row.get(0)?, String::from_utf8(row.get(1)?).map_err(|_| damaged())?));
-    rows.iter().map(list).collect()
-}
-
 impl InChunk {
+    /// Whether many of its rows may match or not.
+    fn is_open(&self, few: usize) -> bool {
+        self.rows.count() - self.certain.count() > few
+    }
+
     /// Leaves the rows that may be in a range of minutes. The index is not sure of those in its first and last one.
     async fn leave(
         &mut self,
@@ -366,18 +389,55 @@ pub(in super::super) fn in_order(mut places: Vec<(i64, i64)>) -> Vec<(i64, i64)>
 }
 
 /// Entries of some keys in some chunks, as they are stored, by chunk and key.
-struct Entries(HashMap<(i64, i64), Vec<u8>>);
+struct Entries {
+    /// The keys that were looked for: any row may have another one.
+    keys: HashSet<i64>,
+    found: HashMap<(i64, i64), Vec<u8>>,
+}
 
 impl Entries {
-    async fn read(tx: &mut Transaction, chunks: Vec<i64>, keys: Vec<i64>) -> Result<Self, sqlx::Error> {
+    async fn read(tx: &mut Transaction, chunks: Vec<i64>, keys: HashSet<i64>) -> Result<Self, sqlx::Error> {
         let rows =
             sql("SELECT chunk, trigram, places FROM text_postings WHERE chunk = ANY(?) AND trigram = ANY(?)")
                 .bind(chunks)
-                .bind(keys)
+                .bind(keys.iter().copied().collect::<Vec<i64>>())
                 .fetch_all(tx)
                 .await?;
         let entry = |row: &Row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?));
-        rows.iter().map(entry).collect::<Result<_, sqlx::Error>>().map(Self)
+        let found = rows.iter().map(entry).collect::<Result<_, sqlx::Error>>()?;
+        Ok(Self { keys, found })
+    }
+
+    /// Adds what was found of other keys; from now on only the chunks in which they were looked for are known.
+    fn add(&mut self, other: Self) {
+        self.keys.extend(other.keys);
+        self.found.extend(other.found);
+    }
+
+    /// The keys that the fewest rows of a chunk have.
+    fn rarest(&self, chunk: i64) -> Result<HashSet<i64>, sqlx::Error> {
+        let mut counts = Vec::with_capacity(self.keys.len());
+        for key in &self.keys {
+            let entry = self.found.get(&(chunk, *key)).map(|entry| decode(entry).ok_or_else(damaged));
+            counts.push((entry.transpose()?.map_or(0, |rows| rows.count()), *key));
+        }
+        counts.sort_unstable();
+        Ok(counts.into_iter().take(RAREST).map(|(_, key)| key).collect())
+    }
+
+    /// A chunk's list of terms; an empty one where there is none.
+    fn list(&self, chunk: i64, key: i64) -> Result<&str, sqlx::Error> {
+        let list = self.found.get(&(chunk, key)).map(|list| std::str::from_utf8(list));
+        Ok(list.transpose().map_err(|_| damaged())?.unwrap_or_default())
+    }
+
+    /// The rows of a chunk that have all that is looked for; `None` when there are none.
+    fn rows(&self, chunk: i64, clues: &Clues) -> Result<Option<Bits>, sqlx::Error> {
+        let Some(mut rows) = self.of(chunk, &clues.needle)? else { return Ok(None) };
+        for keys in &clues.among {
+            rows.and(&self.any(chunk, keys)?);
+        }
+        Ok((!rows.is_empty()).then_some(rows))
     }
 
     /// The rows of a chunk that a needle finds; `None` when there are none.
@@ -406,13 +466,14 @@ impl Entries {
         Ok(found.filter(|rows| !rows.is_empty()))
     }
 
-    /// The rows of a chunk that have all of these keys.
+    /// The rows of a chunk that have all of these keys, as far as they were looked for.
     fn all(&self, chunk: i64, keys: &[i64]) -> Result<Option<Bits>, sqlx::Error> {
-        let entries = keys.iter().map(|key| self.0.get(&(chunk, *key)));
+        let known = keys.iter().filter(|key| self.keys.contains(key));
+        let entries = known.map(|key| self.found.get(&(chunk, *key)));
         let Some(mut entries) = entries.collect::<Option<Vec<_>>>() else { return Ok(None) };
         // The rarest first: often nothing is left soon.
         entries.sort_by_key(|entry| entry.len());
-        let mut found = None;
+        let mut found = (entries.is_empty() && !keys.is_empty()).then(Bits::all);
         for entry in entries {
             narrow(&mut found, decode(entry).ok_or_else(damaged)?);
             if found.as_ref().is_some_and(Bits::is_empty) {
@@ -422,10 +483,13 @@ impl Entries {
         Ok(found)
     }
 
-    /// The rows of a chunk that have one of these keys.
+    /// The rows of a chunk that have one of these keys, as far as they were looked for.
     fn any(&self, chunk: i64, keys: &[i64]) -> Result<Bits, sqlx::Error> {
         let mut found = Bits::none();
-        for entry in keys.iter().filter_map(|key| self.0.get(&(chunk, *key))) {
+        if keys.iter().any(|key| !self.keys.contains(key)) {
+            return Ok(Bits::all());
+        }
+        for entry in keys.iter().filter_map(|key| self.found.get(&(chunk, *key))) {
             found.or(&decode(entry).ok_or_else(damaged)?);
         }
         Ok(found)

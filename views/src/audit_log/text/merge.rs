@@ -33,7 +33,7 @@ pub(super) struct Earlier {
     runs: Runs,
     times: Times,
     actors: Actors,
-    /// Its list of terms.
+    /// Its terms.
     terms: String,
     /// The rows of terms, too.
     postings: Vec<(i64, Vec<u8>)>,
@@ -77,19 +77,24 @@ pub(super) async fn earlier(tx: &mut dyn ViewTransaction, new: &Chunk) -> Result
     }
     earlier.reverse();
     for chunk in &mut earlier {
-        let row = sql("SELECT times, terms, actors FROM text_chunks WHERE number = ?")
+        let row = sql("SELECT times, actors FROM text_chunks WHERE number = ?")
             .bind(chunk.number)
             .fetch_one(tx.connection())
             .await?;
         chunk.times = Times::from_bytes(&row.get::<Vec<u8>>(0)?).ok_or_else(damaged)?;
-        chunk.terms = String::from_utf8(row.get(1)?).map_err(|_| damaged())?;
-        chunk.actors = Actors::from_bytes(&row.get::<Vec<u8>>(2)?).ok_or_else(damaged)?;
+        chunk.actors = Actors::from_bytes(&row.get::<Vec<u8>>(1)?).ok_or_else(damaged)?;
         let rows = sql("SELECT trigram, places FROM text_postings WHERE chunk = ?")
             .bind(chunk.number)
             .fetch_all(tx.connection())
             .await?;
-        chunk.postings =
-            rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, sqlx::Error>>()?;
+        for row in &rows {
+            let (key, entry): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            if terms::is_list(key) {
+                chunk.terms.push_str(std::str::from_utf8(&entry).map_err(|_| damaged())?);
+            } else {
+                chunk.postings.push((key, entry));
+            }
+        }
     }
     Ok(earlier)
 }

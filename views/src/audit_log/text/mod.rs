@@ -39,7 +39,7 @@ pub(super) use walk::Walk;
 const CHUNK_ROWS: usize = 1 << 16;
 
 /// The chunks in order: the rows that they name and between which times these are, the position that the index had reached
-/// with each, the list of its terms, and when and by whom each row is.
+/// with each, and when and by whom each row is.
 pub const TEXT_CHUNKS: Table = Table {
     name: "text_chunks",
     columns: &[
@@ -49,7 +49,6 @@ pub const TEXT_CHUNKS: Table = Table {
         Column::new("last_minute", ColumnKind::Integer),
         Column::new("reached", ColumnKind::Bytes),
         // Behind all others, which are often read without them.
-        Column::new("terms", ColumnKind::Bytes),
         Column::new("times", ColumnKind::Bytes),
         Column::new("actors", ColumnKind::Bytes),
     ],
@@ -58,7 +57,7 @@ pub const TEXT_CHUNKS: Table = Table {
     indexes: &[],
 };
 
-/// Which rows of a chunk contain a trigram or a term. The chunk comes first: its entries are written, and merged, together.
+/// Which rows of a chunk contain a trigram or a term; and the lists of its terms. The chunk comes first: its entries are written, and merged, together.
 pub const TEXT_POSTINGS: Table = Table {
     name: "text_postings",
     columns: &[

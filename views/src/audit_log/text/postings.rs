@@ -14,6 +14,10 @@ impl Bits {
         Self(vec![0; CHUNK_ROWS / 64])
     }
 
+    pub(super) fn all() -> Self {
+        Self(vec![u64::MAX; CHUNK_ROWS / 64])
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }
@@ -94,8 +98,11 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Bits> {
     let (kind, rest) = bytes.split_first()?;
     match *kind {
         BITS => {
+            let (words, rest) = rest.as_chunks();
+            let (whole, more) = rows.0.split_at_mut_checked(words.len())?;
+            whole.iter_mut().zip(words).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
             for (at, byte) in rest.iter().enumerate() {
-                *rows.0.get_mut(at / 8)? |= u64::from(*byte) << (at % 8 * 8);
+                *more.first_mut()? |= u64::from(*byte) << (at * 8);
             }
         }
         DISTANCES => {

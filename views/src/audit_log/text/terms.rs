@@ -18,7 +18,7 @@ use foldhash::quality::RandomState;
 
 use super::super::search::BORDER;
 use super::CHUNK_ROWS;
-use super::trigrams::term_key;
+use super::trigrams::{list_key, term_key};
 
 /// Terms that are kept in mind while a chunk is made. Later ones are not known for certain.
 const MAX_HELD: usize = 1 << 17;
@@ -37,7 +37,7 @@ const MIN_CHARACTERS: usize = 3;
 
 /// Rows that a term of a full chunk has at least: so many are as soon looked at. Of small chunks a share of it, for the
 /// larger one that is made of them.
-const WORTH_A_TERM: usize = 64;
+const WORTH_A_TERM: usize = 32;
 
 /// The least of that share.
 const LEAST_ROWS: usize = 4;
@@ -69,6 +69,13 @@ enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 4] = [Self::Word, Self::Token, Self::Phrase, Self::Numbered];
+
+    /// The key of a chunk's list of such terms.
+    fn list_key(self) -> i64 {
+        list_key(self as i64)
+    }
+
     /// The terms of which kind contain a text, if any do.
     fn of(text: &str) -> Self {
         if text.chars().all(char::is_alphanumeric) {
@@ -100,6 +107,11 @@ impl Wanted {
             && text.len() <= MAX_BYTES
             && (kind != Kind::Numbered || digits.all(|digits| digits.chars().count() < LONG_NUMBER));
         is_in_terms.then(|| Self { text: text.to_owned(), kind, part })
+    }
+
+    /// The key of the list of terms that may contain it.
+    pub(super) fn list_key(&self) -> i64 {
+        self.kind.list_key()
     }
 
     /// The keys of those terms of a list that contain it.
@@ -256,7 +268,7 @@ impl Terms {
     /// The terms that are worth it in a chunk of so many places: the list of them, in order, each behind the number of its
     /// part, and the key and the rows of each.
     pub(super) fn into_list(self, places: usize) -> (String, Vec<(i64, Vec<u16>)>) {
-        let least = (places * WORTH_A_TERM / CHUNK_ROWS).max(LEAST_ROWS);
+        let least = least_rows(places);
         let mut terms: Vec<(String, Vec<u16>)> = Vec::new();
         for (part, rows) in self.parts.into_iter().enumerate() {
             let worth = rows.into_iter().filter(|(_, rows)| rows.len() >= least);
@@ -276,6 +288,25 @@ impl Terms {
         }
         (list, entries)
     }
+}
+
+/// Rows that a term has at least in a chunk of so many places.
+pub(super) fn least_rows(places: usize) -> usize {
+    (places * WORTH_A_TERM / CHUNK_ROWS).max(LEAST_ROWS)
+}
+
+/// A list as it is stored: a list for each kind that there is, by its key. A text is looked for in one of them.
+pub(super) fn by_kind(list: &str) -> impl Iterator<Item = (i64, String)> {
+    let of = |kind: Kind| {
+        let is_such = |term: &&str| Kind::of(term.get(1..).unwrap_or_default().trim_end_matches(END)) == kind;
+        (kind.list_key(), list.split_inclusive(END).filter(is_such).collect::<String>())
+    };
+    Kind::ALL.into_iter().map(of).filter(|(_, list)| !list.is_empty())
+}
+
+/// Whether this is the key of a list.
+pub(super) fn is_list(key: i64) -> bool {
+    Kind::ALL.iter().any(|kind| kind.list_key() == key)
 }
 
 /// The terms of a list.
@@ -313,6 +344,8 @@ mod tests {
             wanted in "[abÄ1. \u{a0}]{3,5}",
         ) {
             let (list, entries) = listed_rows(&texts);
+            let lists: HashMap<i64, String> = by_kind(&list).collect();
+            prop_assert_eq!(lists.values().map(|list| listed(list).count()).sum::<usize>(), entries.len());
             for part in [Part::Any, Part::Description] {
                 let Some(wanted) = Wanted::new(&wanted, part) else { continue };
                 let has = |text: &&String| match part {
@@ -320,6 +353,8 @@ mod tests {
                     Part::Description => text.split('\u{1f}').next().unwrap().contains(&wanted.text),
                 };
                 let keys: Vec<i64> = wanted.keys(&list);
+                let of_kind = lists.get(&wanted.list_key()).map(|list| wanted.keys(list)).unwrap_or_default();
+                prop_assert_eq!(&keys, &of_kind);
                 for (key, rows) in &entries {
                     prop_assert!(rows.len() >= LEAST_ROWS && rows.is_sorted());
                     if keys.contains(key) {

@@ -30,6 +30,11 @@ pub(super) fn facet(facet: Facet, id: i64) -> i64 {
     }
 }
 
+/// The key of a chunk's list of terms of a kind, between those of objects and of customers.
+pub(super) fn list_key(kind: i64) -> i64 {
+    -4_900 - kind
+}
+
 /// The key of a term, below those of facets: its FNV-1a hash.
 pub(super) fn term_key(term: &str) -> i64 {
     let hash = term.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
