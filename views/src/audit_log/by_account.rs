@@ -1,7 +1,7 @@
 //! Pages in the order of accounts among rows that the text index names. It says who acted in each of them, so that only
 //! the rows of those accounts are looked at that the page is about.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use annals_store::Transaction;
 use annals_store::sql::sql;
@@ -39,13 +39,14 @@ pub(super) async fn part(
         return Ok(None);
     }
     let ids: Vec<i64> = by_actor.actors.iter().map(|(actor, _)| *actor).collect();
-    let names = sql("SELECT id, account FROM actors WHERE id = ANY(?)").bind(ids).fetch_all(tx).await?;
+    let rows = sql("SELECT id, account FROM actors WHERE id = ANY(?)").bind(ids).fetch_all(tx).await?;
+    let mut named: HashMap<i64, String> =
+        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, sqlx::Error>>()?;
+    drop(rows);
     let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
-    let named: BTreeMap<i64, String> =
-        names.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, sqlx::Error>>()?;
     for (at, (actor, rows)) in by_actor.actors.iter().enumerate() {
-        let name = named.get(actor).ok_or(sqlx::Error::RowNotFound)?;
-        let account = accounts.entry(name.clone()).or_default();
+        let name = named.remove(actor).ok_or(sqlx::Error::RowNotFound)?;
+        let account = accounts.entry(name).or_default();
         account.rows += rows;
         account.actors.push(at);
     }

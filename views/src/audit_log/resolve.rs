@@ -1,6 +1,7 @@
 //! A question as dictionary ids: what leads an index, and what is left as a condition.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 
 use annals_store::sql::sql;
 use annals_store::{Transaction, Value};
@@ -28,7 +29,7 @@ pub(super) struct Resolved {
     pub(super) own_of: Vec<i64>,
     /// Whether all is visible of every customer, as far as that was looked up: of questions that test rows.
     pub(super) sees_all: bool,
-    /// The caller's ids at these.
+    /// The caller's ids at the customers of whom only the own is visible.
     pub(super) callers: Vec<Pair>,
     /// The time that is shown.
     pub(super) time: TimeRange,
@@ -150,7 +151,8 @@ impl Resolved {
                 Piece::with("actor = ? AND kind = ?", [id.into(), i64::from(kind.number()).into()]);
             self.callers = actors(tx, &own_of, is_caller, None).await?;
         }
-        own_of.retain(|customer| self.callers.iter().any(|(of, _)| of == customer));
+        let known: HashSet<i64> = self.callers.iter().map(|(customer, _)| *customer).collect();
+        own_of.retain(|customer| known.contains(customer));
         self.own_of = own_of;
         Ok(())
     }
@@ -213,12 +215,11 @@ impl Resolved {
         Ok(true)
     }
 
-    /// The ids of the caller whose own events are asked for.
+    /// The customers and ids of the caller whose own events are asked for; none where `own_of` has no customer.
     pub(super) fn own_pairs(&self) -> impl Iterator<Item = Pair> {
-        let is_asked = |(customer, id): &&Pair| {
-            self.own_of.contains(customer) && self.actors.as_ref().is_none_or(|actors| actors.contains(id))
-        };
-        self.callers.iter().filter(is_asked).copied()
+        let callers = if self.own_of.is_empty() { &[] } else { self.callers.as_slice() };
+        let is_asked = |(_, id): &&Pair| self.actors.as_ref().is_none_or(|actors| actors.contains(id));
+        callers.iter().filter(is_asked).copied()
     }
 
     /// Narrows the question as its page does.
@@ -252,9 +253,10 @@ fn reads_actions(filter: &Filter<AuditField>) -> bool {
     }
 }
 
-fn narrow<T: PartialEq>(list: &mut Option<Vec<T>>, to: Vec<T>) {
+fn narrow<T: Eq + Hash>(list: &mut Option<Vec<T>>, to: Vec<T>) {
     *list = Some(match list.take() {
         Some(mut before) => {
+            let to: HashSet<T> = to.into_iter().collect();
             before.retain(|id| to.contains(id));
             before
         }
@@ -270,8 +272,9 @@ async fn actors(
     most: Option<usize>,
 ) -> Result<Vec<Pair>, sqlx::Error> {
     let limit = most.map(|most| format!(" LIMIT {most}")).unwrap_or_default();
+    // With the sign it is no term of an index: SQLite would look for each actor at each customer.
     let rows =
-        sql(format!("SELECT customer, id FROM actors WHERE ({}) AND customer = ANY(?){limit}", piece.sql))
+        sql(format!("SELECT customer, id FROM actors WHERE ({}) AND +customer = ANY(?){limit}", piece.sql))
             .bind_all(piece.values)
             .bind(customers.to_vec())
             .once()

@@ -57,11 +57,15 @@ async fn every_order_of_what_the_index_finds_is_that_of_all_rows(store: Store) {
             let looked = counted_page(&view.reader(), &without, &query).await.unwrap();
             assert!(found.total > 100, "{}", found.total);
             assert_eq!(found, looked, "{key:?} {direction:?}");
+            // Too many rows of an account are among them.
+            let sorts = Memory::with_effort(Effort { candidates: 60, few: 0 });
             for offset in [3, 40, 3] {
                 let query = AuditQuery { offset, ..query.clone() };
                 let found = counted_page(&view.reader(), &Memory::default(), &query).await.unwrap();
-                let again = counted_page(&view.reader(), &remembers, &query).await.unwrap();
-                assert_eq!(found, again, "{key:?} {direction:?} {offset}");
+                for memory in [&remembers, &sorts] {
+                    let again = counted_page(&view.reader(), memory, &query).await.unwrap();
+                    assert_eq!(found, again, "{key:?} {direction:?} {offset}");
+                }
             }
         }
     }

@@ -167,6 +167,7 @@ async fn questions_about_many_customers_and_actors(store: Store) {
     let customers = |numbers: std::ops::Range<u128>| numbers.map(|n| Uuid::from_u128(0xC0 + n)).collect();
     let caller = (ActorKind::PortalAccount, Uuid::from_u128(0xA000 + 1_100 + 1));
     let all = Scope { all_of: customers(0..12), own_of: Vec::new(), caller };
+    let most = Scope { all_of: customers(0..11), own_of: Vec::new(), caller };
     let some_own = Scope { all_of: customers(0..11), own_of: customers(11..12), caller };
     let named = |field, names: &[&str]| {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
@@ -187,7 +188,9 @@ async fn questions_about_many_customers_and_actors(store: Store) {
         Filter::All(vec![days(5, 6), actions.clone()]),
         Filter::All(vec![shared, actions]),
     ];
-    for (scope, filter) in [all, some_own].iter().flat_map(|scope| filters.iter().map(move |f| (scope, f))) {
+    for (scope, filter) in
+        [all, most, some_own].iter().flat_map(|scope| filters.iter().map(move |f| (scope, f)))
+    {
         for direction in [Direction::Descending, Direction::Ascending] {
             let everything = AuditQuery::newest(scope.clone(), Filter::Everything, 9_000);
             let (rows, _) = placed_page(&view.reader(), &everything).await.unwrap();

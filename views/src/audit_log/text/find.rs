@@ -117,11 +117,13 @@ pub(in super::super) async fn find(
             in_range.push(row);
         }
     }
+    // Of many chunks few rows each are too many together.
+    let few = effort.few.min(effort.candidates / (2 * in_range.len().max(1)));
     let (mut found, mut rare) = (Vec::new(), None);
     let (mut all, mut to_test) = (0, 0);
     for (batch, chunks) in in_range.chunks(CHUNKS_AT_ONCE).enumerate() {
-        for mut chunk in candidates(tx, clues, effort.few, chunks, &mut rare).await? {
-            chunk.leave(tx, &minutes, effort.few).await?;
+        for mut chunk in candidates(tx, clues, few, chunks, &mut rare).await? {
+            chunk.leave(tx, &minutes, few).await?;
             let rows = chunk.rows.count();
             all += rows;
             to_test += rows - chunk.certain.count();
@@ -138,7 +140,8 @@ pub(in super::super) async fn find(
 }
 
 /// What the index finds in some chunks; those without any are left out. The rarest keys are looked for, which `rare` has once
-/// a chunk has shown them; where many rows may match, the terms are, and where these say too little, all other keys.
+/// a chunk has shown them; where many rows may match, the customers and actions; then the terms; and where these say too
+/// little, all other keys.
 async fn candidates(
     tx: &mut Transaction,
     clues: &Clues,
@@ -147,39 +150,57 @@ async fn candidates(
     rare: &mut Option<HashSet<i64>>,
 ) -> Result<Vec<InChunk>, sqlx::Error> {
     let numbers = chunks.iter().map(|row| row.get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
-    // Rows of other customers and actions would be certain where these were not asked for.
+    let runs = |row: &Row| Runs::from_bytes(&row.get::<Vec<u8>>(1)?).ok_or_else(damaged);
+    let runs = chunks.iter().map(runs).collect::<Result<Vec<_>, _>>()?;
     let among: HashSet<i64> = clues.among.iter().flatten().copied().collect();
     let keys: HashSet<i64> = clues.needle.keys().into_iter().collect();
-    if let (None, Some(first)) = (&rare, numbers.first()) {
-        let entries = Entries::read(tx, vec![*first], keys.clone()).await?;
-        *rare = Some(entries.rarest(*first)?);
-    }
-    let first = rare.iter().flatten().chain(&among).copied().collect();
-    let mut entries = Entries::read(tx, numbers.clone(), first).await?;
-    let mut found = Vec::new();
-    for (row, number) in chunks.iter().zip(numbers) {
-        let Some(rows) = entries.rows(number, clues)? else { continue };
-        found.push(InChunk {
-            number,
-            runs: Runs::from_bytes(&row.get::<Vec<u8>>(1)?).ok_or_else(damaged)?,
-            minutes: row.get(3)?..=row.get(4)?,
-            rows,
-            certain: Bits::none(),
-            times: None,
-        });
-    }
-    learn(tx, clues, few, &mut found).await?;
-    let open: Vec<&mut InChunk> = found.iter_mut().filter(|chunk| chunk.is_open(few)).collect();
-    let others: HashSet<i64> = keys.difference(&entries.keys).copied().collect();
-    if !open.is_empty() && !others.is_empty() {
-        entries.add(Entries::read(tx, open.iter().map(|chunk| chunk.number).collect(), others).await?);
-        for chunk in open {
-            chunk.rows = entries.rows(chunk.number, clues)?.unwrap_or_else(Bits::none);
-            chunk.certain.and(&chunk.rows);
+    // What is rare in a small chunk need not be rare.
+    let largest = numbers.iter().zip(&runs).max_by_key(|(_, runs)| runs.len());
+    let rarest = match (&*rare, largest) {
+        (Some(rare), _) => rare.clone(),
+        // Of texts of which one is enough, the rarest keys may say nothing of the others.
+        _ if keys.len() <= RAREST || clues.needle.has_choice() => keys.clone(),
+        (None, Some((largest, _))) => {
+            Entries::read(tx, vec![*largest], keys.clone()).await?.rarest(*largest)?
         }
+        (None, None) => HashSet::new(),
+    };
+    let mut entries = Entries::read(tx, numbers.clone(), rarest.clone()).await?;
+    *rare = Some(rarest);
+    let mut found = Vec::new();
+    for ((row, number), runs) in chunks.iter().zip(numbers).zip(runs) {
+        let Some(rows) = entries.rows(number, clues)? else { continue };
+        let minutes = row.get(3)?..=row.get(4)?;
+        found.push(InChunk { number, runs, minutes, rows, certain: Bits::none(), times: None });
     }
+    // Before the terms: rows of other customers and actions would be certain.
+    narrow_open(tx, clues, few, &mut entries, among, &mut found).await?;
+    learn(tx, clues, few, &mut found).await?;
+    let others: HashSet<i64> = keys.difference(&entries.keys).copied().collect();
+    narrow_open(tx, clues, few, &mut entries, others, &mut found).await?;
     found.retain(|chunk| !chunk.rows.is_empty());
     Ok(found)
+}
+
+/// Looks for further keys in those chunks of which many rows may match.
+async fn narrow_open(
+    tx: &mut Transaction,
+    clues: &Clues,
+    few: usize,
+    entries: &mut Entries,
+    keys: HashSet<i64>,
+    found: &mut [InChunk],
+) -> Result<(), sqlx::Error> {
+    let open: Vec<&mut InChunk> = found.iter_mut().filter(|chunk| chunk.is_open(few)).collect();
+    if open.is_empty() || keys.is_empty() {
+        return Ok(());
+    }
+    entries.add(Entries::read(tx, open.iter().map(|chunk| chunk.number).collect(), keys).await?);
+    for chunk in open {
+        chunk.rows = entries.rows(chunk.number, clues)?.unwrap_or_else(Bits::none);
+        chunk.certain.and(&chunk.rows);
+    }
+    Ok(())
 }
 
 /// Learns more of those chunks that have many candidates: which of them have the terms for certain.

@@ -6,7 +6,7 @@
 //! others, and whatever comes on a page, are tested by the whole condition.
 //!
 //! Its keys are trigrams, three characters of the folded text ([`super::search`]) as one number, whatever characters they
-//! are, and negative numbers for customers, actions, objects and terms. Entries are made in Rust, for both engines alike: no
+//! are, and negative numbers for customers, actions, objects, terms and lists of these. Entries are made in Rust, for both engines alike: no
 //! tokenizer and no locale of an engine decides what is found. Entries of up to 65,536 rows are written at once as a chunk.
 //! Small chunks, as they come while the view is near the end of the log, are merged into the one that fills them up.
 //!

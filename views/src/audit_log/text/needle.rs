@@ -20,7 +20,7 @@ const MAX_NARROWING: usize = 1_000;
 pub(in super::super) struct Clues {
     /// What a row must have.
     pub(super) needle: Needle,
-    /// Lists of keys; a row must have one of each. Looked at where the needle finds many rows.
+    /// Lists of keys; a row must have one of each. Looked for where the rarest keys of the needle find many rows.
     pub(super) among: Vec<Vec<i64>>,
     /// Whether a row that has all this, and is in the question's range of time, is asked for.
     pub(super) is_all: bool,
@@ -126,6 +126,15 @@ impl Needle {
     fn any(needles: impl Iterator<Item = Option<Self>>) -> Option<Self> {
         let needles = needles.collect::<Option<Vec<Self>>>()?;
         (!needles.is_empty()).then_some(Self::Any(needles))
+    }
+
+    /// Whether one of several is enough somewhere in it.
+    pub(super) fn has_choice(&self) -> bool {
+        match self {
+            Self::Text(..) | Self::Object(_) => false,
+            Self::All(needles, _) => needles.iter().any(Self::has_choice),
+            Self::Any(needles) => needles.len() > 1,
+        }
     }
 
     /// Every trigram and every object's key in it.

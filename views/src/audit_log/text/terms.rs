@@ -5,9 +5,9 @@
 //! them are mostly numbers, long ones rather than short ones: so there are phrases between digits (`alert acknowledged on
 //! device dev-`), and between long numbers where that has short ones in it (`update of port 17 to vlan `). People also look
 //! for numbers by their first digits, whether they mean to or not: so what stands before a number is a term with each of
-//! these, too (` to vlan 4` and ` to vlan 41` of vlan 412, `dev-005` of dev-00512). A chunk keeps the
-//! list of those terms that are worth it and, among its entries, the rows of each. A text that is looked for is certainly
-//! in the rows of every term that contains it.
+//! these, too (` to vlan 4` and ` to vlan 41` of vlan 412, `dev-005` of dev-00512). Among its entries a chunk has those terms
+//! that are worth it, a list of each kind, and the rows of each term. A text that is looked for is certainly in the rows of
+//! every term that contains it.
 //!
 //! Rows of rarer terms, and of texts that lie across terms, are candidates as ever. So nothing depends on how a text is
 //! taken apart: it need not even be done alike by those who write and those who read.

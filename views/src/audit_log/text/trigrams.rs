@@ -89,8 +89,9 @@ mod tests {
         let all = [keys(Facet::Customer), keys(Facet::Action), keys(Facet::Object)];
         assert_eq!(all.each_ref().map(|keys| keys.len()), [5_000, 5_000, 4_096]);
         assert!(all.iter().flatten().all(|key| *key < 0));
-        let together: std::collections::BTreeSet<_> = all.iter().flatten().collect();
-        assert_eq!(together.len(), 5_000 * 2 + 4_096);
+        let lists: std::collections::BTreeSet<i64> = (0..100).map(list_key).collect();
+        let together: std::collections::BTreeSet<_> = all.iter().flatten().chain(&lists).collect();
+        assert_eq!(together.len(), 5_000 * 2 + 4_096 + 100);
         assert!(["", "0abc", "0abd"].iter().all(|word| term_key(word) < facet(Facet::Action, i64::MAX / 8)));
         assert_ne!(term_key("0abc"), term_key("1abc"));
     }
