@@ -37,7 +37,7 @@ const MIN_CHARACTERS: usize = 3;
 
 /// Rows that a term of a full chunk has at least: so many are as soon looked at. Of small chunks a share of it, for the
 /// larger one that is made of them.
-const WORTH_A_TERM: usize = 32;
+const WORTH_A_TERM: usize = 64;
 
 /// The least of that share.
 const LEAST_ROWS: usize = 4;
