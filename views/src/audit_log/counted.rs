@@ -7,9 +7,10 @@ use super::memory::{Key, Memory};
 use super::query::{
     AuditEvent, AuditQuery, LogPositions, READING, failed, log_positions, narrowed, ordinary_rows,
 };
+use super::ranking::{self, Asked};
 use super::resolve::Resolved;
 use super::searched::Searched;
-use super::{ranking, stretches, totals};
+use super::{stretches, totals};
 use crate::Result;
 
 /// Where one in so many rows of the view matches or more, a page is full soon, wherever it is looked for.
@@ -62,7 +63,8 @@ async fn counted(
 ) -> Result<(Vec<AuditEvent>, u64), sqlx::Error> {
     let question = Key::of_matches(generation, query);
     let is_ranked = ranking::is_for(query, &found);
-    if is_ranked && let Some(answer) = ranking::remembered(tx, memory, question, query, &found).await? {
+    let asked = Asked { memory, question, query, found: &found };
+    if is_ranked && let Some(answer) = ranking::remembered(tx, asked).await? {
         return Ok(answer);
     }
     let mut searched = Searched::again(tx, memory, question).await?;
@@ -71,10 +73,8 @@ async fn counted(
     }
     let mut histogram = None;
     let total = if let Some(searched) = &mut searched {
-        let answer = if is_ranked && query.is_by_account() && searched.gains_by_actors(memory.effort()) {
-            None
-        } else if is_ranked {
-            ranking::among(tx, memory, question, query, &found, searched).await?
+        let answer = if is_ranked {
+            ranking::among(tx, asked, searched).await?
         } else {
             searched.page_and_total(tx, query, &found).await?
         };
@@ -94,13 +94,8 @@ async fn counted(
         return Ok((Vec::new(), total));
     }
     if is_ranked {
-        if let Some(searched) = &searched
-            && let Some(events) =
-                ranking::of_accounts(tx, memory, question, query, &found, searched, total).await?
-        {
-            return Ok((events, total));
-        }
-        return Ok((ranking::page(tx, memory, question, query, &found, total).await?, total));
+        let asked = Asked { memory, question, query, found: &found };
+        return Ok((ranking::page(tx, asked, searched.as_ref(), total).await?, total));
     }
     let Some(mut found) = narrowed(tx, query, found).await? else { return Ok((Vec::new(), total)) };
     if let Some(searched) = searched {

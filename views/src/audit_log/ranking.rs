@@ -34,6 +34,15 @@ pub(super) struct Ranking {
     rows: Vec<(i64, i64)>,
 }
 
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'q> {
+    pub(super) memory: &'q Memory,
+    pub(super) question: Key,
+    pub(super) query: &'q AuditQuery,
+    pub(super) found: &'q Resolved,
+}
+
 /// What a page looks at.
 #[derive(Debug, PartialEq, Eq)]
 struct Part<'r> {
@@ -80,11 +89,9 @@ pub(super) fn is_for(query: &AuditQuery, found: &Resolved) -> bool {
 /// The query's page and how many rows match, from what is remembered. `None` when that is not enough.
 pub(super) async fn remembered(
     tx: &mut Transaction,
-    memory: &Memory,
-    question: Key,
-    query: &AuditQuery,
-    found: &Resolved,
+    asked: Asked<'_>,
 ) -> Result<Option<(Vec<AuditEvent>, u64)>, sqlx::Error> {
+    let Asked { memory, question, query, found } = asked;
     let Some(ranking) = memory.ranking(question.of_order(query)) else { return Ok(None) };
     let now = ends(tx.connection()).await?;
     let Some((new, tail)) = since(&ranking.reached, &now).filter(|(new, _)| *new <= MAX_NEW) else {
@@ -101,32 +108,31 @@ pub(super) async fn remembered(
 /// The query's page and how many rows match, where the index names all of them. `None` when another way is shorter.
 pub(super) async fn among(
     tx: &mut Transaction,
-    memory: &Memory,
-    question: Key,
-    query: &AuditQuery,
-    found: &Resolved,
+    asked: Asked<'_>,
     searched: &Searched,
 ) -> Result<Option<(Vec<AuditEvent>, u64)>, sqlx::Error> {
+    let Asked { memory, query, found, .. } = asked;
+    if query.is_by_account() && searched.gains_by_actors(memory.effort()) {
+        return Ok(None);
+    }
     let Some((places, tail)) = searched.places() else { return Ok(None) };
     let dialect = tx.connection().dialect();
     let ranks = ranks(query);
     let rows = Statement::ranking_of_places(dialect, query, found, &places, tail, ranks).into_sql();
     let rows = rows.fetch_all(&mut *tx).await?;
     let Some(total) = rows.first().map(|row| row.get("total")).transpose()? else { return Ok(None) };
-    let events = keep(tx, memory, question, query, found, &rows, (ranks.0, total)).await?;
+    let events = keep(tx, asked, &rows, (ranks.0, total)).await?;
     Ok(Some((events, total)))
 }
 
 /// The query's page in the order of accounts, where the index names all rows that match. `None` when another way is shorter.
-pub(super) async fn of_accounts(
+async fn of_accounts(
     tx: &mut Transaction,
-    memory: &Memory,
-    question: Key,
-    query: &AuditQuery,
-    found: &Resolved,
+    asked: Asked<'_>,
     searched: &Searched,
     total: u64,
 ) -> Result<Option<Vec<AuditEvent>>, sqlx::Error> {
+    let Asked { memory, query, found, .. } = asked;
     let Some(part) = searched.of_accounts(tx, query).await? else { return Ok(None) };
     if part.places.len() <= memory.effort().of_accounts() {
         // As soon looked at again with every page.
@@ -137,35 +143,37 @@ pub(super) async fn of_accounts(
     let all = (0, part.places.len() as u64);
     let rows = Statement::ranking_of_places(dialect, query, found, &part.places, &[], all).into_sql();
     let rows = rows.fetch_all(&mut *tx).await?;
-    keep(tx, memory, question, query, found, &rows, (part.first, total)).await.map(Some)
+    keep(tx, asked, &rows, (part.first, total)).await.map(Some)
 }
 
-/// The query's page, which begins before the end of the `total` rows that match.
+/// The query's page, which begins before the end of the `total` rows that match. `searched` has them, if the index names all.
 pub(super) async fn page(
     tx: &mut Transaction,
-    memory: &Memory,
-    question: Key,
-    query: &AuditQuery,
-    found: &Resolved,
+    asked: Asked<'_>,
+    searched: Option<&Searched>,
     total: u64,
 ) -> Result<Vec<AuditEvent>, sqlx::Error> {
+    if let Some(searched) = searched
+        && let Some(events) = of_accounts(tx, asked, searched, total).await?
+    {
+        return Ok(events);
+    }
+    let Asked { query, found, .. } = asked;
     let dialect = tx.connection().dialect();
     let ranks = ranks(query);
     let rows = Statement::ranking(dialect, query, found, ranks, total).into_sql();
     let rows = rows.fetch_all(&mut *tx).await?;
-    keep(tx, memory, question, query, found, &rows, (ranks.0, total)).await
+    keep(tx, asked, &rows, (ranks.0, total)).await
 }
 
 /// Keeps the ranking that was found with a page, from its first rank on, among `total` rows; and fetches the page.
 async fn keep(
     tx: &mut Transaction,
-    memory: &Memory,
-    question: Key,
-    query: &AuditQuery,
-    found: &Resolved,
+    asked: Asked<'_>,
     rows: &[Row],
     (first, total): (u64, u64),
 ) -> Result<Vec<AuditEvent>, sqlx::Error> {
+    let Asked { memory, question, query, found } = asked;
     let ranking = Ranking {
         reached: ends(tx.connection()).await?,
         total,

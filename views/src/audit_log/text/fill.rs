@@ -221,7 +221,7 @@ impl Chunk {
             let removed = merge::remove(tx, replaced).await;
             removed.during(Place::new(AuditLog::NAME), FEEDING)?;
         }
-        let lists = terms::by_kind(&terms).map(|(key, list)| (key, list.into_bytes()));
+        let lists = terms::by_kind(&terms).into_iter().map(|(key, list)| (key, list.into_bytes()));
         let postings = self.postings.into_iter().chain(rows_of_terms).map(|(key, rows)| (key, encode(&rows)));
         let mut entries: Vec<(i64, Vec<u8>)> = postings.chain(lists).collect();
         // In the order of the key, whose pages are then written one after the other.

@@ -7,18 +7,16 @@ use annals_store::Transaction;
 use annals_store::sql::{Row, sql};
 
 use super::CHUNK_ROWS;
-use super::needle::{Clues, Needle};
+use super::entries::{Entries, KeysOfTerms, RAREST};
+use super::needle::Clues;
 use super::places::{self, Positions, Runs};
-use super::postings::{Bits, decode};
-use super::terms::{self, Wanted};
+use super::postings::Bits;
+use super::terms;
 use super::times::{self, Stored};
 use crate::filter::TimeRange;
 
 /// Chunks whose entries are in memory at once.
 pub(super) const CHUNKS_AT_ONCE: usize = 32;
-
-/// Keys that are looked for first, of those of a text: the rarest ones mostly say enough.
-const RAREST: usize = 5;
 
 /// Rows that may have come since hits were settled before the index is asked again.
 const MAX_NEW: u64 = 5_000;
@@ -238,9 +236,6 @@ async fn learn(
     Ok(())
 }
 
-/// The keys of those terms of a chunk that contain what is wanted.
-type KeysOfTerms<'w> = HashMap<(i64, &'w Wanted), Vec<i64>>;
-
 impl InChunk {
     /// Whether many of its rows may match or not.
     fn is_open(&self, few: usize) -> bool {
@@ -343,7 +338,8 @@ impl Hits {
         &self.tail
     }
 
-    /// Takes what was found out of the rows that were [`untested`](Self::untested): which of them match. From now on there are no others, beside those that were settled before.
+    /// Takes what was found out of the rows that were [`untested`](Self::untested): which of them match. From now on
+    /// there are no others, beside those that were settled before.
     pub(in super::super) fn settle(&mut self, matching: Vec<Matching>) {
         for chunk in &mut self.chunks {
             chunk.rows = chunk.certain.clone();
@@ -395,7 +391,7 @@ impl InChunk {
             number: lane,
             runs,
             minutes: times.span(),
-            rows: decode(&super::postings::encode(rows)).unwrap(),
+            rows: super::postings::decode(&super::postings::encode(rows)).unwrap(),
             certain: Bits::none(),
             times: Some(times.to_bytes()),
         }
@@ -407,155 +403,6 @@ pub(in super::super) fn in_order(mut places: Vec<(i64, i64)>) -> Vec<(i64, i64)>
     places.sort_unstable();
     places.dedup();
     places
-}
-
-/// Entries of some keys in some chunks, as they are stored, by chunk and key.
-struct Entries {
-    /// The keys that were looked for: any row may have another one.
-    keys: HashSet<i64>,
-    found: HashMap<(i64, i64), Vec<u8>>,
-}
-
-impl Entries {
-    async fn read(tx: &mut Transaction, chunks: Vec<i64>, keys: HashSet<i64>) -> Result<Self, sqlx::Error> {
-        let rows =
-            sql("SELECT chunk, trigram, places FROM text_postings WHERE chunk = ANY(?) AND trigram = ANY(?)")
-                .bind(chunks)
-                .bind(keys.iter().copied().collect::<Vec<i64>>())
-                .fetch_all(tx)
-                .await?;
-        let entry = |row: &Row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?));
-        let found = rows.iter().map(entry).collect::<Result<_, sqlx::Error>>()?;
-        Ok(Self { keys, found })
-    }
-
-    /// Adds what was found of other keys; from now on only the chunks in which they were looked for are known.
-    fn add(&mut self, other: Self) {
-        self.keys.extend(other.keys);
-        self.found.extend(other.found);
-    }
-
-    /// The keys that the fewest rows of a chunk have.
-    fn rarest(&self, chunk: i64) -> Result<HashSet<i64>, sqlx::Error> {
-        let mut counts = Vec::with_capacity(self.keys.len());
-        for key in &self.keys {
-            let entry = self.found.get(&(chunk, *key)).map(|entry| decode(entry).ok_or_else(damaged));
-            counts.push((entry.transpose()?.map_or(0, |rows| rows.count()), *key));
-        }
-        counts.sort_unstable();
-        Ok(counts.into_iter().take(RAREST).map(|(_, key)| key).collect())
-    }
-
-    /// A chunk's list of terms; an empty one where there is none.
-    fn list(&self, chunk: i64, key: i64) -> Result<&str, sqlx::Error> {
-        let list = self.found.get(&(chunk, key)).map(|list| std::str::from_utf8(list));
-        Ok(list.transpose().map_err(|_| damaged())?.unwrap_or_default())
-    }
-
-    /// The rows of a chunk that have all that is looked for; `None` when there are none.
-    fn rows(&self, chunk: i64, clues: &Clues) -> Result<Option<Bits>, sqlx::Error> {
-        let Some(mut rows) = self.of(chunk, &clues.needle)? else { return Ok(None) };
-        for keys in &clues.among {
-            rows.and(&self.any(chunk, keys)?);
-        }
-        Ok((!rows.is_empty()).then_some(rows))
-    }
-
-    /// The rows of a chunk that a needle finds; `None` when there are none.
-    fn of(&self, chunk: i64, needle: &Needle) -> Result<Option<Bits>, sqlx::Error> {
-        let found = match needle {
-            Needle::Text(trigrams, _) => self.all(chunk, trigrams)?,
-            Needle::Object(key) => self.all(chunk, &[*key])?,
-            Needle::All(needles, _) => {
-                let mut found = None;
-                for needle in needles {
-                    let Some(rows) = self.of(chunk, needle)? else { return Ok(None) };
-                    narrow(&mut found, rows);
-                }
-                found
-            }
-            Needle::Any(needles) => {
-                let mut found = Bits::none();
-                for needle in needles {
-                    if let Some(rows) = self.of(chunk, needle)? {
-                        found.or(&rows);
-                    }
-                }
-                Some(found)
-            }
-        };
-        Ok(found.filter(|rows| !rows.is_empty()))
-    }
-
-    /// The rows of a chunk that have all of these keys, as far as they were looked for.
-    fn all(&self, chunk: i64, keys: &[i64]) -> Result<Option<Bits>, sqlx::Error> {
-        let known = keys.iter().filter(|key| self.keys.contains(key));
-        let entries = known.map(|key| self.found.get(&(chunk, *key)));
-        let Some(mut entries) = entries.collect::<Option<Vec<_>>>() else { return Ok(None) };
-        // The rarest first: often nothing is left soon.
-        entries.sort_by_key(|entry| entry.len());
-        let mut found = (entries.is_empty() && !keys.is_empty()).then(Bits::all);
-        for entry in entries {
-            narrow(&mut found, decode(entry).ok_or_else(damaged)?);
-            if found.as_ref().is_some_and(Bits::is_empty) {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    /// The rows of a chunk that have one of these keys, as far as they were looked for.
-    fn any(&self, chunk: i64, keys: &[i64]) -> Result<Bits, sqlx::Error> {
-        let mut found = Bits::none();
-        if keys.iter().any(|key| !self.keys.contains(key)) {
-            return Ok(Bits::all());
-        }
-        for entry in keys.iter().filter_map(|key| self.found.get(&(chunk, *key))) {
-            found.or(&decode(entry).ok_or_else(damaged)?);
-        }
-        Ok(found)
-    }
-
-    /// The rows of a chunk that do for certain what a needle says, by the chunk's terms; `None` when it says less than is
-    /// asked.
-    fn certain(
-        &self,
-        chunk: i64,
-        needle: &Needle,
-        terms: &KeysOfTerms<'_>,
-    ) -> Result<Option<Bits>, sqlx::Error> {
-        match needle {
-            Needle::Text(_, Some(wanted)) => {
-                terms.get(&(chunk, wanted)).map(|keys| self.any(chunk, keys)).transpose()
-            }
-            Needle::Text(_, None) | Needle::Object(_) | Needle::All(_, false) => Ok(None),
-            Needle::All(needles, true) => {
-                let mut found = None;
-                for needle in needles {
-                    let Some(rows) = self.certain(chunk, needle, terms)? else { return Ok(None) };
-                    narrow(&mut found, rows);
-                }
-                Ok(found)
-            }
-            Needle::Any(needles) => {
-                let mut found: Option<Bits> = None;
-                for needle in needles {
-                    if let Some(rows) = self.certain(chunk, needle, terms)? {
-                        found.get_or_insert_with(Bits::none).or(&rows);
-                    }
-                }
-                Ok(found)
-            }
-        }
-    }
-}
-
-/// Leaves what is also in these; the first ones are taken as they are.
-fn narrow(found: &mut Option<Bits>, to: Bits) {
-    match found {
-        Some(found) => found.and(&to),
-        None => *found = Some(to),
-    }
 }
 
 pub(super) fn damaged() -> sqlx::Error {

@@ -6,15 +6,17 @@
 //! others, and whatever comes on a page, are tested by the whole condition.
 //!
 //! Its keys are trigrams, three characters of the folded text ([`super::search`]) as one number, whatever characters they
-//! are, and negative numbers for customers, actions, objects, terms and lists of these. Entries are made in Rust, for both engines alike: no
-//! tokenizer and no locale of an engine decides what is found. Entries of up to 65,536 rows are written at once as a chunk.
-//! Small chunks, as they come while the view is near the end of the log, are merged into the one that fills them up.
+//! are, and negative numbers for customers, actions, objects, terms and lists of these. Entries are made in Rust, for both
+//! engines alike: no tokenizer and no locale of an engine decides what is found. Entries of up to 65,536 rows are written at
+//! once as a chunk. Small chunks, as they come while the view is near the end of the log, are merged into the one that fills
+//! them up.
 //!
 //! Reading order: [`trigrams`] (keys), [`terms`] (what makes it sure), [`postings`] (rows of a key in a chunk), [`places`]
-//! (what a row is called), [`times`] (when the rows are), [`actors`] (who acted), [`fill`] and [`merge`] (feeding), [`needle`] (what a filter must
-//! contain), [`find`] (hits), [`walk`] (hits in the order of time).
+//! (what a row is called), [`times`] (when the rows are), [`actors`] (who acted), [`fill`] and [`merge`] (feeding), [`needle`]
+//! (what a filter must contain), [`entries`] (what is read for it), [`find`] (hits), [`walk`] (hits in the order of time).
 
 mod actors;
+mod entries;
 mod fill;
 mod find;
 mod merge;
@@ -57,7 +59,8 @@ pub const TEXT_CHUNKS: Table = Table {
     indexes: &[],
 };
 
-/// Which rows of a chunk contain a trigram or a term; and the lists of its terms. The chunk comes first: its entries are written, and merged, together.
+/// Which rows of a chunk contain a trigram or a term; and the lists of its terms. The chunk comes first: its entries are
+/// written, and merged, together.
 pub const TEXT_POSTINGS: Table = Table {
     name: "text_postings",
     columns: &[

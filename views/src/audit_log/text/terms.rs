@@ -12,7 +12,7 @@
 //! Rows of rarer terms, and of texts that lie across terms, are candidates as ever. So nothing depends on how a text is
 //! taken apart: it need not even be done alike by those who write and those who read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foldhash::quality::RandomState;
 
@@ -296,12 +296,13 @@ pub(super) fn least_rows(places: usize) -> usize {
 }
 
 /// A list as it is stored: a list for each kind that there is, by its key. A text is looked for in one of them.
-pub(super) fn by_kind(list: &str) -> impl Iterator<Item = (i64, String)> {
-    let of = |kind: Kind| {
-        let is_such = |term: &&str| Kind::of(term.get(1..).unwrap_or_default().trim_end_matches(END)) == kind;
-        (kind.list_key(), list.split_inclusive(END).filter(is_such).collect::<String>())
-    };
-    Kind::ALL.into_iter().map(of).filter(|(_, list)| !list.is_empty())
+pub(super) fn by_kind(list: &str) -> BTreeMap<i64, String> {
+    let mut lists: BTreeMap<i64, String> = BTreeMap::new();
+    for term in list.split_inclusive(END) {
+        let kind = Kind::of(term.get(1..).unwrap_or_default().trim_end_matches(END));
+        lists.entry(kind.list_key()).or_default().push_str(term);
+    }
+    lists
 }
 
 /// Whether this is the key of a list.
@@ -344,7 +345,7 @@ mod tests {
             wanted in "[abÄ1. \u{a0}]{3,5}",
         ) {
             let (list, entries) = listed_rows(&texts);
-            let lists: HashMap<i64, String> = by_kind(&list).collect();
+            let lists = by_kind(&list);
             prop_assert_eq!(lists.values().map(|list| listed(list).count()).sum::<usize>(), entries.len());
             for part in [Part::Any, Part::Description] {
                 let Some(wanted) = Wanted::new(&wanted, part) else { continue };
