@@ -41,10 +41,10 @@ const WRITER_CACHE_KIB: i64 = 256 * 1024;
 /// Cache of every other connection, in KiB.
 const READER_CACHE_KIB: i64 = 4 * 1024;
 
-/// Bytes of a view's file that a reader has in its address space, SQLite's own limit: a question that looks at thousands of
-/// rows would copy a page for each. The file is never made shorter while it is open; a disk that cannot read a page ends the
-/// process (SIGBUS) instead of the question.
-const READER_MAP_BYTES: i64 = 0x7fff_0000;
+/// Bytes of a view's file that a reader may have in its address space: a question that looks at thousands of rows would copy
+/// a page for each. SQLite's own limit is 2 GiB unless it is built with a larger one (`.cargo/config.toml`). The file is never
+/// made shorter while it is open; a disk that cannot read a page ends the process (SIGBUS) instead of the question.
+const READER_MAP_BYTES: i64 = 1 << 40;
 
 /// Rows that the engine's thread may be ahead of the reading task.
 const ROW_BUFFER: usize = 1_024;

@@ -380,9 +380,11 @@ impl Table {
         }
     }
 
-    /// Whether rows have no number of their own: the unique key is all that names one.
+    /// Whether rows stand in SQLite under their unique key and have no number. Not those with bytes: the whole of a row that
+    /// has pages of its own would be copied whenever its key is compared.
     fn is_keyed(&self) -> bool {
-        !self.columns.iter().any(|column| matches!(column.kind, ColumnKind::RowId | ColumnKind::RowNumber))
+        use ColumnKind::{Bytes, RowId, RowNumber};
+        !self.columns.iter().any(|column| matches!(column.kind, RowId | RowNumber | Bytes))
     }
 }
 

@@ -168,7 +168,7 @@ pub const EVENTS: Table = Table {
     is_changed: false,
     indexes: &[
         Index { name: "events_by_time", columns: &["customer", "at"] },
-        Index { name: "events_by_actor", columns: &["customer", "actor", "at"] },
+        Index { name: "events_by_actor", columns: &["customer", "actor", "at", "action"] },
         Index { name: "events_by_action", columns: &["customer", "action", "at"] },
         Index { name: "events_by_address", columns: &["customer", "address", "at"] },
         Index { name: "events_by_position", columns: &["partition", "\"offset\""] },
@@ -186,7 +186,7 @@ impl View for AuditLog {
     type Prepared = Prepared;
 
     const NAME: &'static str = "audit_log";
-    const VERSION: i64 = 8;
+    const VERSION: i64 = 9;
     const HAS_INDEX: bool = true;
     const DEDUP: Dedup = Dedup::RowKey;
 

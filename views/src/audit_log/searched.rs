@@ -19,6 +19,8 @@ pub(super) struct Searched {
     most: usize,
     /// Rows that the index is sure of and that are as soon looked at with the others.
     few: usize,
+    /// Rows that are as soon looked at again with the next page as remembered.
+    again: usize,
     /// Whether all of these rows match, and no others.
     is_settled: bool,
     /// Whether they were settled before, but for a tail.
@@ -54,7 +56,7 @@ impl Searched {
 
     fn new(hits: Hits, effort: Effort, is_remembered: bool) -> Self {
         let (most, few) = (effort.candidates, effort.few.saturating_mul(4));
-        Self { hits, most, few, is_settled: false, is_remembered }
+        Self { hits, most, few, again: effort.of_accounts(), is_settled: false, is_remembered }
     }
 
     /// Whether so many rows are named that it is worth to find out who acted in them.
@@ -92,7 +94,7 @@ impl Searched {
         let has_rows = query.limit > 0 && query.offset <= i64::MAX as u64;
         let count = self.hits.count();
         let is_sure = self.hits.certain() > self.few.max(count / 4);
-        if self.is_remembered || is_narrowed || is_sure || !has_rows || count > self.most {
+        if self.is_remembered || is_narrowed || is_sure || !has_rows || count > self.again.min(self.most) {
             return Ok(None);
         }
         let (events, total) = page_of(tx, query, found, &self.hits.places(), self.hits.tail()).await?;

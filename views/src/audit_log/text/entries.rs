@@ -10,16 +10,13 @@ use super::needle::{Clues, Needle};
 use super::postings::{Bits, decode};
 use super::terms::Wanted;
 
-/// Keys that are looked for first, of those of a text: the rarest ones mostly say enough.
-pub(super) const RAREST: usize = 5;
-
 /// The keys of those terms of a chunk that contain what is wanted.
 pub(super) type KeysOfTerms<'w> = HashMap<(i64, &'w Wanted), Vec<i64>>;
 
 /// Entries of some keys in some chunks, as they are stored, by chunk and key.
 pub(super) struct Entries {
     /// The keys that were looked for: any row may have another one.
-    pub(super) keys: HashSet<i64>,
+    keys: HashSet<i64>,
     found: HashMap<(i64, i64), Vec<u8>>,
 }
 
@@ -40,40 +37,24 @@ impl Entries {
         Ok(Self { keys, found })
     }
 
-    /// Adds what was found of other keys; from now on only the chunks in which they were looked for are known.
-    pub(super) fn add(&mut self, other: Self) {
-        self.keys.extend(other.keys);
-        self.found.extend(other.found);
-    }
-
-    /// The keys that the fewest rows of a chunk have.
-    pub(super) fn rarest(&self, chunk: i64) -> Result<HashSet<i64>, sqlx::Error> {
-        let mut counts = Vec::with_capacity(self.keys.len());
-        for key in &self.keys {
-            let entry = self.found.get(&(chunk, *key)).map(|entry| decode(entry).ok_or_else(damaged));
-            counts.push((entry.transpose()?.map_or(0, |rows| rows.count()), *key));
-        }
-        counts.sort_unstable();
-        Ok(counts.into_iter().take(RAREST).map(|(_, key)| key).collect())
-    }
-
     /// A chunk's list of terms; an empty one where there is none.
     pub(super) fn list(&self, chunk: i64, key: i64) -> Result<&str, sqlx::Error> {
         let list = self.found.get(&(chunk, key)).map(|list| std::str::from_utf8(list));
         Ok(list.transpose().map_err(|_| damaged())?.unwrap_or_default())
     }
 
-    /// The rows of a chunk that have all that is looked for; `None` when there are none.
-    pub(super) fn rows(&self, chunk: i64, clues: &Clues) -> Result<Option<Bits>, sqlx::Error> {
+    /// The rows of a chunk that have all that is looked for, and how many a needle found; `None` when there are none.
+    pub(super) fn rows(&self, chunk: i64, clues: &Clues) -> Result<Option<(Bits, usize)>, sqlx::Error> {
         let Some(mut rows) = self.of(chunk, &clues.needle)? else { return Ok(None) };
+        let of_needle = rows.count();
         for keys in &clues.among {
             rows.and(&self.any(chunk, keys)?);
         }
-        Ok((!rows.is_empty()).then_some(rows))
+        Ok((!rows.is_empty()).then_some((rows, of_needle)))
     }
 
     /// The rows of a chunk that a needle finds; `None` when there are none.
-    fn of(&self, chunk: i64, needle: &Needle) -> Result<Option<Bits>, sqlx::Error> {
+    pub(super) fn of(&self, chunk: i64, needle: &Needle) -> Result<Option<Bits>, sqlx::Error> {
         let found = match needle {
             Needle::Text(trigrams, _) => self.all(chunk, trigrams)?,
             Needle::Object(key) => self.all(chunk, &[*key])?,
@@ -99,7 +80,7 @@ impl Entries {
     }
 
     /// The rows of a chunk that have all of these keys, as far as they were looked for.
-    fn all(&self, chunk: i64, keys: &[i64]) -> Result<Option<Bits>, sqlx::Error> {
+    pub(super) fn all(&self, chunk: i64, keys: &[i64]) -> Result<Option<Bits>, sqlx::Error> {
         let known = keys.iter().filter(|key| self.keys.contains(key));
         let entries = known.map(|key| self.found.get(&(chunk, *key)));
         let Some(mut entries) = entries.collect::<Option<Vec<_>>>() else { return Ok(None) };
@@ -116,7 +97,7 @@ impl Entries {
     }
 
     /// The rows of a chunk that have one of these keys, as far as they were looked for.
-    fn any(&self, chunk: i64, keys: &[i64]) -> Result<Bits, sqlx::Error> {
+    pub(super) fn any(&self, chunk: i64, keys: &[i64]) -> Result<Bits, sqlx::Error> {
         if keys.iter().any(|key| !self.keys.contains(key)) {
             return Ok(Bits::all());
         }

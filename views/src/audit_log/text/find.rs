@@ -1,17 +1,16 @@
 //! Hits: the rows that the index names for a question, which of them it is sure of, and the tail that it does not know yet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use annals_store::Transaction;
 use annals_store::sql::{Row, sql};
 
 use super::CHUNK_ROWS;
-use super::entries::{Entries, KeysOfTerms, RAREST};
+use super::candidates::candidates;
 use super::needle::Clues;
 use super::places::{self, Positions, Runs};
 use super::postings::Bits;
-use super::terms;
 use super::times::{self, Stored};
 use crate::filter::TimeRange;
 
@@ -36,7 +35,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// Rows that are as soon sorted as it is found out who acted in them, and again with every page as remembered.
+    /// Rows that are as soon sorted as it is found out who acted in them, and looked at again with every page as remembered.
     pub(in super::super) fn of_accounts(self) -> usize {
         self.few.saturating_mul(80)
     }
@@ -86,7 +85,7 @@ pub(super) struct InChunk {
     pub(super) minutes: RangeInclusive<i64>,
     pub(super) rows: Bits,
     /// Those that match for certain.
-    certain: Bits,
+    pub(super) certain: Bits,
     /// When its rows are, as it is stored; read when it is asked for.
     times: Option<Vec<u8>>,
 }
@@ -117,10 +116,10 @@ pub(in super::super) async fn find(
     }
     // Of many chunks few rows each are too many together.
     let few = effort.few.min(effort.candidates / (2 * in_range.len().max(1)));
-    let (mut found, mut rare) = (Vec::new(), None);
+    let (mut found, mut plan) = (Vec::new(), None);
     let (mut all, mut to_test) = (0, 0);
     for (batch, chunks) in in_range.chunks(CHUNKS_AT_ONCE).enumerate() {
-        for mut chunk in candidates(tx, clues, few, chunks, &mut rare).await? {
+        for mut chunk in candidates(tx, clues, few, chunks, &mut plan).await? {
             chunk.leave(tx, &minutes, few).await?;
             let rows = chunk.rows.count();
             all += rows;
@@ -137,109 +136,16 @@ pub(in super::super) async fn find(
     Ok(Some(Hits { chunks: found, tested: Vec::new(), tail, reached: ends }))
 }
 
-/// What the index finds in some chunks; those without any are left out. The rarest keys are looked for, which `rare` has once
-/// a chunk has shown them; where many rows may match, the customers and actions; then the terms; and where these say too
-/// little, all other keys.
-async fn candidates(
-    tx: &mut Transaction,
-    clues: &Clues,
-    few: usize,
-    chunks: &[Row],
-    rare: &mut Option<HashSet<i64>>,
-) -> Result<Vec<InChunk>, sqlx::Error> {
-    let numbers = chunks.iter().map(|row| row.get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
-    let runs = |row: &Row| Runs::from_bytes(&row.get::<Vec<u8>>(1)?).ok_or_else(damaged);
-    let runs = chunks.iter().map(runs).collect::<Result<Vec<_>, _>>()?;
-    let among: HashSet<i64> = clues.among.iter().flatten().copied().collect();
-    let keys: HashSet<i64> = clues.needle.keys().into_iter().collect();
-    // What is rare in a small chunk need not be rare.
-    let largest = numbers.iter().zip(&runs).max_by_key(|(_, runs)| runs.len());
-    let rarest = match (&*rare, largest) {
-        (Some(rare), _) => rare.clone(),
-        // Of texts of which one is enough, the rarest keys may say nothing of the others.
-        _ if keys.len() <= RAREST || clues.needle.has_choice() => keys.clone(),
-        (None, Some((largest, _))) => {
-            Entries::read(tx, vec![*largest], keys.clone()).await?.rarest(*largest)?
-        }
-        (None, None) => HashSet::new(),
-    };
-    let mut entries = Entries::read(tx, numbers.clone(), rarest.clone()).await?;
-    *rare = Some(rarest);
-    let mut found = Vec::new();
-    for ((row, number), runs) in chunks.iter().zip(numbers).zip(runs) {
-        let Some(rows) = entries.rows(number, clues)? else { continue };
-        let minutes = row.get(3)?..=row.get(4)?;
-        found.push(InChunk { number, runs, minutes, rows, certain: Bits::none(), times: None });
-    }
-    // Before the terms: rows of other customers and actions would be certain.
-    narrow_open(tx, clues, few, &mut entries, among, &mut found).await?;
-    learn(tx, clues, few, &mut found).await?;
-    let others: HashSet<i64> = keys.difference(&entries.keys).copied().collect();
-    narrow_open(tx, clues, few, &mut entries, others, &mut found).await?;
-    found.retain(|chunk| !chunk.rows.is_empty());
-    Ok(found)
-}
-
-/// Looks for further keys in those chunks of which many rows may match.
-async fn narrow_open(
-    tx: &mut Transaction,
-    clues: &Clues,
-    few: usize,
-    entries: &mut Entries,
-    keys: HashSet<i64>,
-    found: &mut [InChunk],
-) -> Result<(), sqlx::Error> {
-    let open: Vec<&mut InChunk> = found.iter_mut().filter(|chunk| chunk.is_open(few)).collect();
-    if open.is_empty() || keys.is_empty() {
-        return Ok(());
-    }
-    entries.add(Entries::read(tx, open.iter().map(|chunk| chunk.number).collect(), keys).await?);
-    for chunk in open {
-        chunk.rows = entries.rows(chunk.number, clues)?.unwrap_or_else(Bits::none);
-        chunk.certain.and(&chunk.rows);
-    }
-    Ok(())
-}
-
-/// Learns more of those chunks that have many candidates: which of them have the terms for certain.
-async fn learn(
-    tx: &mut Transaction,
-    clues: &Clues,
-    few: usize,
-    found: &mut [InChunk],
-) -> Result<(), sqlx::Error> {
-    let terms = if clues.is_all { clues.needle.terms() } else { Vec::new() };
-    // A term has more rows.
-    let may_have = |chunk: &&mut InChunk| chunk.rows.count() >= terms::least_rows(chunk.runs.len());
-    let chunks: Vec<&mut InChunk> =
-        found.iter_mut().filter(|chunk| chunk.is_open(few)).filter(may_have).collect();
-    if terms.is_empty() || chunks.is_empty() {
-        return Ok(());
-    }
-    let numbers: Vec<i64> = chunks.iter().map(|chunk| chunk.number).collect();
-    let lists =
-        Entries::read(tx, numbers.clone(), terms.iter().map(|term| term.list_key()).collect()).await?;
-    let mut of_terms: KeysOfTerms<'_> = HashMap::new();
-    for number in &numbers {
-        for wanted in &terms {
-            let list = lists.list(*number, wanted.list_key())?;
-            of_terms.insert((*number, wanted), wanted.keys(list));
-        }
-    }
-    let entries = Entries::read(tx, numbers, of_terms.values().flatten().copied().collect()).await?;
-    for chunk in chunks {
-        if let Some(mut certain) = entries.certain(chunk.number, &clues.needle, &of_terms)? {
-            certain.and(&chunk.rows);
-            chunk.certain = certain;
-        }
-    }
-    Ok(())
-}
-
 impl InChunk {
-    /// Whether many of its rows may match or not.
-    fn is_open(&self, few: usize) -> bool {
-        self.rows.count() - self.certain.count() > few
+    /// Of which nothing is certain yet.
+    pub(super) fn of(row: &Row, runs: Runs, rows: Bits) -> Result<Self, sqlx::Error> {
+        let minutes = row.get(3)?..=row.get(4)?;
+        Ok(Self { number: row.get(0)?, runs, minutes, rows, certain: Bits::none(), times: None })
+    }
+
+    /// How many of its rows may match or not.
+    pub(super) fn open(&self) -> usize {
+        self.rows.count() - self.certain.count()
     }
 
     /// Leaves the rows that may be in a range of minutes. The index is not sure of those in its first and last one.

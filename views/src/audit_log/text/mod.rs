@@ -13,9 +13,10 @@
 //!
 //! Reading order: [`trigrams`] (keys), [`terms`] (what makes it sure), [`postings`] (rows of a key in a chunk), [`places`]
 //! (what a row is called), [`times`] (when the rows are), [`actors`] (who acted), [`fill`] and [`merge`] (feeding), [`needle`]
-//! (what a filter must contain), [`entries`] (what is read for it), [`find`] (hits), [`walk`] (hits in the order of time).
+//! (what a filter must contain), [`entries`] (what is read for it), [`candidates`] (in which order), [`find`] (hits), [`walk`] (hits in the order of time).
 
 mod actors;
+mod candidates;
 mod entries;
 mod fill;
 mod find;

@@ -20,7 +20,7 @@ const MAX_NARROWING: usize = 1_000;
 pub(in super::super) struct Clues {
     /// What a row must have.
     pub(super) needle: Needle,
-    /// Lists of keys; a row must have one of each. Looked for where the rarest keys of the needle find many rows.
+    /// Lists of keys; a row must have one of each.
     pub(super) among: Vec<Vec<i64>>,
     /// Whether a row that has all this, and is in the question's range of time, is asked for.
     pub(super) is_all: bool,
