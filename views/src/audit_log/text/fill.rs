@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use annals_store::error::Context;
 use annals_store::sql::{On, sql};
-use annals_store::{OnConflict, Place, Rows, ViewStore, ViewTransaction, crash};
+use annals_store::{Dialect, OnConflict, Place, Rows, ViewStore, ViewTransaction, crash};
 
 use super::super::AuditLog;
 use super::actors::Actors;
@@ -76,6 +76,10 @@ async fn read(tx: &mut dyn ViewTransaction, at_least: u64, at_most: usize) -> Re
     let waiting = places::between(&reached, &ends);
     if waiting < at_least.max(1) {
         return Ok(Read::Waiting(waiting));
+    }
+    if tx.connection().dialect() == Dialect::Postgres {
+        // It knows little of a view that is being filled, and would gather and sort all rows that wait for each piece.
+        sql("SET LOCAL enable_bitmapscan = off").execute(tx.connection()).await?;
     }
     let mut chunk = Box::new(Chunk { number, ..Chunk::default() });
     for (lane, end) in &ends {
