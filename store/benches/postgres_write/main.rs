@@ -40,7 +40,7 @@ const EVENTS: Table = Table {
     is_changed: false,
     indexes: &[
         Index { name: "events_by_time", columns: &["customer", "at"] },
-        Index { name: "events_by_actor", columns: &["customer", "actor", "at"] },
+        Index { name: "events_by_actor", columns: &["customer", "actor", "at", "action"] },
         Index { name: "events_by_action", columns: &["customer", "action", "at"] },
         Index { name: "events_by_address", columns: &["customer", "address", "at"] },
     ],

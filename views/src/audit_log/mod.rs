@@ -142,8 +142,8 @@ pub const PARTITIONS: Table = Table {
 };
 
 /// One row per event. `at` is the time that is shown; `claimed_at` is the event's own where that one is from the
-/// future; `search` is what searches look through. Indexes begin with the customer and end with the time, as questions
-/// do; one follows the log, for the feed and for what came since.
+/// future; `search` is what searches look through. Indexes go from the customer to the time, as questions do, that of
+/// actors with the action behind it; one follows the log, for the feed and for what came since.
 pub const EVENTS: Table = Table {
     name: "events",
     columns: &[

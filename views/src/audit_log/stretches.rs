@@ -1,6 +1,6 @@
 //! Stretches of the indexes of rows: what a question about several customers, actors or actions reads.
 //!
-//! Each index begins with (customer, something) and ends with the time. So the rows of one customer and one actor stand
+//! Each index begins with (customer, something), which the time follows. So the rows of one customer and one actor stand
 //! together in the order of time: a stretch. Questions are about some of them.
 
 use annals_store::sql::Sql;

@@ -1,10 +1,11 @@
 //! Candidates: the rows of some chunks that may match, and which of them do for certain.
 //!
 //! To read all entries of a question takes longer than to test a few rows too many. What a few entries leave is much the same
-//! in all chunks: the largest of the first ones shows it, of which all entries are read. Where another one turns out
-//! different, the others are read of it, too.
+//! in all chunks: the largest of the first ones shows it, of which all entries are read. Of a chunk that turns out different
+//! the other entries are read, too.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::mem::take;
 
 use annals_store::Transaction;
 use annals_store::sql::Row;
@@ -40,18 +41,26 @@ impl Plan {
     async fn of(
         tx: &mut Transaction,
         clues: &Clues,
+        few: usize,
         sample: Option<(i64, usize)>,
     ) -> Result<Self, sqlx::Error> {
-        let keys = clues.needle.keys();
-        let among = clues.among.iter().flatten();
-        match sample {
-            Some((chunk, places)) if keys.len() > FEW_KEYS || !clues.among.is_empty() => {
-                let all = keys.iter().chain(among).copied().collect();
-                let entries = Entries::read(tx, vec![chunk], all).await?;
-                Ok(Self::shortest(groups(clues, &entries, chunk)?, places))
+        let keys: HashSet<i64> = clues.needle.keys().into_iter().collect();
+        let Some((chunk, places)) = sample.filter(|_| keys.len() > FEW_KEYS || !clues.among.is_empty())
+        else {
+            return Ok(Self { keys, leave: (0, 1) });
+        };
+        let entries = Entries::read(tx, vec![chunk], keys).await?;
+        let mut groups = of_needle(clues, &entries, chunk)?;
+        let mut rows = Bits::all();
+        groups.iter().for_each(|group| rows.and(&group.rows));
+        if rows.count() > few && !clues.among.is_empty() {
+            let among = clues.among.iter().flatten().copied().collect();
+            let entries = Entries::read(tx, vec![chunk], among).await?;
+            for keys in &clues.among {
+                groups.push(Group { keys: keys.iter().copied().collect(), rows: entries.any(chunk, keys)? });
             }
-            _ => Ok(Self { keys: keys.into_iter().collect(), leave: (0, 1) }),
         }
+        Ok(Self::shortest(groups, places))
     }
 
     /// The groups that say most for what they cost, as many as it takes to leave so few rows that they are as soon tested as
@@ -72,15 +81,17 @@ impl Plan {
         Self { keys: groups.into_iter().flat_map(|group| group.keys).collect(), leave: (left, places) }
     }
 
-    /// Whether more of a chunk's rows are open than these keys leave elsewhere.
-    fn is_unlike(&self, chunk: &InChunk, few: usize) -> bool {
+    /// Whether far more of a chunk's rows are open than these keys leave elsewhere, or more than its share of all rows that may
+    /// be tested.
+    fn is_unlike(&self, chunk: &InChunk, bounds: Bounds) -> bool {
         let (left, places) = self.leave;
-        chunk.open() > few + 2 * left * chunk.runs.len() / places.max(1)
+        let usual = 2 * left * chunk.runs.len() / places.max(1);
+        chunk.open() > bounds.few.saturating_add(usual).min(bounds.share)
     }
 }
 
-/// What a row of a chunk must have.
-fn groups(clues: &Clues, entries: &Entries, chunk: i64) -> Result<Vec<Group>, sqlx::Error> {
+/// What a row of a chunk must have to have the needle.
+fn of_needle(clues: &Clues, entries: &Entries, chunk: i64) -> Result<Vec<Group>, sqlx::Error> {
     let mut groups = Vec::new();
     let keys = clues.needle.keys();
     if clues.needle.has_choice() {
@@ -92,10 +103,16 @@ fn groups(clues: &Clues, entries: &Entries, chunk: i64) -> Result<Vec<Group>, sq
             groups.push(Group { keys: [key].into(), rows: entries.any(chunk, &[key])? });
         }
     }
-    for keys in &clues.among {
-        groups.push(Group { keys: keys.iter().copied().collect(), rows: entries.any(chunk, keys)? });
-    }
     Ok(groups)
+}
+
+/// Rows of a chunk that may be tested one by one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// So few that they are as soon tested as more is learnt of them.
+    pub(super) few: usize,
+    /// The chunk's share of all that may be tested; not less than `few`.
+    pub(super) share: usize,
 }
 
 /// A chunk, and how many rows have the needle as far as it was looked for.
@@ -105,11 +122,11 @@ struct Looked {
 }
 
 /// What the index finds in some chunks; those without any are left out. The plan, which is made with the first ones, says
-/// what is looked for; then come the terms, where many rows may match; and where these say too little, all other keys.
+/// what is looked for; then come the terms, where many rows may match; and where these say too little, the other keys.
 pub(super) async fn candidates(
     tx: &mut Transaction,
     clues: &Clues,
-    few: usize,
+    bounds: Bounds,
     chunks: &[Row],
     plan: &mut Option<Plan>,
 ) -> Result<Vec<InChunk>, sqlx::Error> {
@@ -121,7 +138,7 @@ pub(super) async fn candidates(
         None => {
             // What is rare in a small chunk need not be rare.
             let places = numbers.iter().copied().zip(runs.iter().map(Runs::len));
-            plan.insert(Plan::of(tx, clues, places.max_by_key(|(_, places)| *places)).await?)
+            plan.insert(Plan::of(tx, clues, bounds.few, places.max_by_key(|(_, places)| *places)).await?)
         }
     };
     let entries = Entries::read(tx, numbers.clone(), plan.keys.clone()).await?;
@@ -131,25 +148,27 @@ pub(super) async fn candidates(
         found.push(Looked { chunk: InChunk::of(row, runs, rows)?, of_needle });
     }
     drop(entries);
-    let mut others: HashSet<i64> =
-        clues.needle.keys().into_iter().chain(clues.among.iter().flatten().copied()).collect();
-    others.retain(|key| !plan.keys.contains(key));
+    let is_other = |key: &i64| !plan.keys.contains(key);
+    let of_needle: HashSet<i64> = clues.needle.keys().into_iter().filter(is_other).collect();
+    let mut among: HashSet<i64> = clues.among.iter().flatten().copied().filter(is_other).collect();
     let terms = if clues.is_all { clues.needle.terms() } else { Vec::new() };
     if !terms.is_empty() {
         // A term has more rows.
         let may_have = |looked: &&mut Looked| {
-            looked.chunk.open() > few && looked.of_needle >= terms::least_rows(looked.chunk.runs.len())
+            looked.chunk.open() > bounds.few && looked.of_needle >= terms::least_rows(looked.chunk.runs.len())
         };
         let mut chunks: Vec<&mut InChunk> =
             found.iter_mut().filter(may_have).map(|looked| &mut looked.chunk).collect();
-        // Before the terms: rows of other customers and actions would be certain.
-        let among = clues.among.iter().flatten().copied().filter(|key| others.remove(key)).collect();
-        narrow(tx, clues, among, &mut chunks).await?;
-        chunks.retain(|chunk| chunk.open() > few);
+        // Before the terms: rows of other customers and actions would be certain. The other chunks have few rows anyway.
+        narrow(tx, clues, take(&mut among), &mut chunks).await?;
+        chunks.retain(|chunk| chunk.open() > bounds.few);
         learn(tx, clues, &terms, chunks).await?;
     }
-    let unlike = found.iter_mut().map(|looked| &mut looked.chunk).filter(|chunk| plan.is_unlike(chunk, few));
-    narrow(tx, clues, others, &mut unlike.collect::<Vec<_>>()).await?;
+    for keys in [of_needle, among] {
+        let chunks = found.iter_mut().map(|looked| &mut looked.chunk);
+        let mut unlike = chunks.filter(|chunk| plan.is_unlike(chunk, bounds)).collect::<Vec<_>>();
+        narrow(tx, clues, keys, &mut unlike).await?;
+    }
     Ok(found.into_iter().map(|looked| looked.chunk).filter(|chunk| !chunk.rows.is_empty()).collect())
 }
 
@@ -249,8 +268,11 @@ mod tests {
             let rows: Vec<u16> = (0..rows as u16).collect();
             InChunk::of_test(1, places, &rows, &times)
         };
-        assert!(!plan.is_unlike(&chunk(60_000, 210), 10));
-        assert!(plan.is_unlike(&chunk(60_000, 211), 10));
-        assert!(plan.is_unlike(&chunk(6_000, 31), 10) && !plan.is_unlike(&chunk(6_000, 30), 10));
+        let bounds = Bounds { few: 10, share: 1_000 };
+        assert!(!plan.is_unlike(&chunk(60_000, 210), bounds));
+        assert!(plan.is_unlike(&chunk(60_000, 211), bounds));
+        assert!(plan.is_unlike(&chunk(6_000, 31), bounds) && !plan.is_unlike(&chunk(6_000, 30), bounds));
+        // Too many for all chunks together.
+        assert!(plan.is_unlike(&chunk(60_000, 101), Bounds { share: 100, ..bounds }));
     }
 }

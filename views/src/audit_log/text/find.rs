@@ -7,7 +7,7 @@ use annals_store::Transaction;
 use annals_store::sql::{Row, sql};
 
 use super::CHUNK_ROWS;
-use super::candidates::candidates;
+use super::candidates::{Bounds, candidates};
 use super::needle::Clues;
 use super::places::{self, Positions, Runs};
 use super::postings::Bits;
@@ -115,12 +115,13 @@ pub(in super::super) async fn find(
         }
     }
     // Of many chunks few rows each are too many together.
-    let few = effort.few.min(effort.candidates / (2 * in_range.len().max(1)));
+    let share = effort.candidates / (2 * in_range.len().max(1));
+    let bounds = Bounds { few: effort.few.min(share), share };
     let (mut found, mut plan) = (Vec::new(), None);
     let (mut all, mut to_test) = (0, 0);
     for (batch, chunks) in in_range.chunks(CHUNKS_AT_ONCE).enumerate() {
-        for mut chunk in candidates(tx, clues, few, chunks, &mut plan).await? {
-            chunk.leave(tx, &minutes, few).await?;
+        for mut chunk in candidates(tx, clues, bounds, chunks, &mut plan).await? {
+            chunk.leave(tx, &minutes, bounds.few).await?;
             let rows = chunk.rows.count();
             all += rows;
             to_test += rows - chunk.certain.count();
