@@ -111,8 +111,8 @@ pub(super) async fn among(
     asked: Asked<'_>,
     searched: &Searched,
 ) -> Result<Option<(Vec<AuditEvent>, u64)>, sqlx::Error> {
-    let Asked { memory, query, found, .. } = asked;
-    if query.is_by_account() && searched.gains_by_actors(memory.effort()) {
+    let Asked { query, found, .. } = asked;
+    if query.is_by_account() && searched.gains_by_actors() {
         return Ok(None);
     }
     let Some((places, tail)) = searched.places() else { return Ok(None) };
@@ -134,7 +134,7 @@ async fn of_accounts(
 ) -> Result<Option<Vec<AuditEvent>>, sqlx::Error> {
     let Asked { memory, query, found, .. } = asked;
     let Some(part) = searched.of_accounts(tx, query).await? else { return Ok(None) };
-    if part.places.len() <= memory.effort().of_accounts() {
+    if part.places.len() <= memory.effort().again() {
         // As soon looked at again with every page.
         let query = AuditQuery { offset: query.offset - part.first, ..query.clone() };
         return Ok(Some(page_of(tx, &query, found, &part.places, &[]).await?.0));

@@ -15,12 +15,7 @@ use crate::Result;
 /// What the index names for a question.
 pub(super) struct Searched {
     hits: Hits,
-    /// Rows that are looked at for one answer.
-    most: usize,
-    /// Rows that the index is sure of and that are as soon looked at with the others.
-    few: usize,
-    /// Rows that are as soon looked at again with the next page as remembered.
-    again: usize,
+    effort: Effort,
     /// Whether all of these rows match, and no others.
     is_settled: bool,
     /// Whether they were settled before, but for a tail.
@@ -55,13 +50,12 @@ impl Searched {
     }
 
     fn new(hits: Hits, effort: Effort, is_remembered: bool) -> Self {
-        let (most, few) = (effort.candidates, effort.few.saturating_mul(4));
-        Self { hits, most, few, again: effort.of_accounts(), is_settled: false, is_remembered }
+        Self { hits, effort, is_settled: false, is_remembered }
     }
 
     /// Whether so many rows are named that it is worth to find out who acted in them.
-    pub(super) fn gains_by_actors(&self, effort: Effort) -> bool {
-        self.hits.count() > effort.of_accounts()
+    pub(super) fn gains_by_actors(&self) -> bool {
+        self.hits.count() > self.effort.again()
     }
 
     /// The rows of the accounts that the query's page is about, and how many come before them, where it is in their order and
@@ -75,12 +69,12 @@ impl Searched {
             return Ok(None);
         }
         let part = by_account::part(tx, query, &self.hits).await?;
-        Ok(part.filter(|part| part.places.len() <= self.most))
+        Ok(part.filter(|part| part.places.len() <= self.effort.candidates))
     }
 
     /// Rows that are looked at to rank those that match, and from which places on every row is. `None` when they are too many.
     pub(super) fn places(&self) -> Option<(Positions, &Positions)> {
-        (self.hits.count() <= self.most).then(|| (self.hits.places(), self.hits.tail()))
+        (self.hits.count() <= self.effort.candidates).then(|| (self.hits.places(), self.hits.tail()))
     }
 
     /// The query's page and how many rows match, where most rows must be looked at anyway. `None` when another way is shorter.
@@ -93,8 +87,10 @@ impl Searched {
         let is_narrowed = query.within.is_some() || query.after.is_some();
         let has_rows = query.limit > 0 && query.offset <= i64::MAX as u64;
         let count = self.hits.count();
-        let is_sure = self.hits.certain() > self.few.max(count / 4);
-        if self.is_remembered || is_narrowed || is_sure || !has_rows || count > self.again.min(self.most) {
+        // Few that the index is sure of are as soon looked at with the others.
+        let is_sure = self.hits.certain() > self.effort.few.saturating_mul(4).max(count / 4);
+        let most = self.effort.again().min(self.effort.candidates);
+        if self.is_remembered || is_narrowed || is_sure || !has_rows || count > most {
             return Ok(None);
         }
         let (events, total) = page_of(tx, query, found, &self.hits.places(), self.hits.tail()).await?;
@@ -139,9 +135,9 @@ impl Searched {
         let counts = self.is_settled && found.narrowing.is_none();
         match query.by_time() {
             Some(direction) if counts || query.offset == 0 => {
-                in_time(tx, query, found, Walk::new(self.hits, direction), self.most).await
+                in_time(tx, query, found, Walk::new(self.hits, direction), self.effort.candidates).await
             }
-            _ if self.hits.count() <= self.most => {
+            _ if self.hits.count() <= self.effort.candidates => {
                 Ok(Some(page_of(tx, query, found, &self.hits.places(), &[]).await?.0))
             }
             _ => Ok(None),

@@ -80,7 +80,7 @@ impl Entries {
     }
 
     /// The rows of a chunk that have all of these keys, as far as they were looked for.
-    pub(super) fn all(&self, chunk: i64, keys: &[i64]) -> Result<Option<Bits>, sqlx::Error> {
+    fn all(&self, chunk: i64, keys: &[i64]) -> Result<Option<Bits>, sqlx::Error> {
         let known = keys.iter().filter(|key| self.keys.contains(key));
         let entries = known.map(|key| self.found.get(&(chunk, *key)));
         let Some(mut entries) = entries.collect::<Option<Vec<_>>>() else { return Ok(None) };

@@ -36,7 +36,7 @@ pub struct Effort {
 
 impl Effort {
     /// Rows that are as soon sorted as it is found out who acted in them, and looked at again with every page as remembered.
-    pub(in super::super) fn of_accounts(self) -> usize {
+    pub(in super::super) fn again(self) -> usize {
         self.few.saturating_mul(80)
     }
 }
